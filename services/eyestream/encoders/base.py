@@ -1,0 +1,60 @@
+"""The seam between pixels and vectors. Nothing here knows Triton or a network's architecture.
+
+To add an encoder that Triton serves, add a TOML to build_engines/encoders; to add another kind of server, write a class
+with these methods and run `eyestream.testing.contracts.EncoderContract` on it (docs/howto/add-an-encoder.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from eyestream.records import Digest, Pixels, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """What the served engine says of itself; read back from the server at start, so nothing can drift.
+
+    `height` and `width` are the input in pixels, `dim` the length of an embedding, `digest` the sha256 of the
+    checkpoint's file, `preprocessing` a JSON object that `eyestream.decoding.Preprocessing` reads,
+    `instances` how many copies of the model the server runs.
+    """
+
+    name: str
+    digest: Digest
+    height: int
+    width: int
+    dim: int
+    max_batch: int
+    instances: int
+    preprocessing: str
+
+
+class Encoder(Protocol):
+    """Turns decoded pictures into embeddings."""
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """The engine in service. Does not block."""
+        ...
+
+    async def encode(self, pixels: Pixels) -> Vectors:
+        """Embeddings [n, dim] of pictures [n, height, width, 3], row for row, n from 1 to max_batch.
+
+        The same picture gives the same row whatever its batch-mates, up to the engine's stated tolerance. Raises
+        Unavailable when the server is away, and only then; safe to repeat and to call concurrently. A row that is
+        not finite is a fault of ours and raises ValueError.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Encode a canary picture and compare it with its first answer; raises Unavailable when that fails.
+
+        A server's own readiness is not asked: Triton says ready while its model process is dead.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Drop the connection. Idempotent."""
+        ...
