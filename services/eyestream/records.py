@@ -50,7 +50,8 @@ class ImageMeta(BaseModel):
     """What the device says of one picture; header `eyestream-meta`, as JSON.
 
     Every identifier is safe in a Redis key, a URL and a log line. `subject_id` is a keyed pseudonym: eyestream never
-    sees the patient's own number. `priority` runs from 0, routine, to 9, at once. `orientation` is the EXIF value (1 to 8) that the device took out of the file.
+    sees the patient's own number. `priority` runs from 0, routine, to 9, at once. `orientation` is the EXIF value, 1 to
+    8, that the device took out of the file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -115,11 +116,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Capture:
-    """One decoded picture on its way to the encoder; `pixels` has the encoder's input size."""
+    """One decoded picture on its way to the encoder; `pixels` has the encoder's input size.
+
+    It keeps its message, so that a picture refused late still reaches the dead letters whole.
+    """
 
     meta: ImageMeta
     pixels: Pixels
-    position: Position
+    message: Message
     timings: Timings
     traceparent: str
 

@@ -44,7 +44,7 @@ class Encoder(Protocol):
 
         The same picture gives the same row whatever its batch-mates, up to the engine's stated tolerance. Raises
         Unavailable when the server is away, and only then; safe to repeat and to call concurrently. A row that is
-        not finite is a fault of ours and raises ValueError.
+        not finite is returned as it is: the line refuses that picture and keeps its batch-mates.
         """
         ...
 

@@ -1,0 +1,63 @@
+"""Captures and their embeddings → screenings, each under its own programme. Pure: no clock, no store, no server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from eyestream import scoring
+from eyestream.banks.shelf import Bank
+from eyestream.errors import Rejected
+from eyestream.records import Batch, Digest, Identity, Screening, Vectors
+
+
+def judge(
+    batch: Batch,
+    embeddings: Vectors,
+    *,
+    banks: Mapping[str, Bank],
+    encoder: Digest,
+    preprocessing: Digest,
+    encoded: float,
+) -> list[Screening | Rejected]:
+    """One result or refusal for each capture, in order; row i of `embeddings` [n, dim] speaks for capture i alone.
+
+    A picture is refused when its embedding is not finite, or when its programme's bank was taken out of service since
+    it was read. `encoded` is when the embeddings came, in seconds since 1970.
+    """
+    if len(embeddings) != len(batch):
+        raise ValueError(f"{len(batch)} pictures were sent to the encoder and {len(embeddings)} embeddings came back")
+    finite = [bool(np.isfinite(row).all()) for row in embeddings]
+    results: list[Screening | Rejected] = [_REFUSED] * len(batch)
+    for name in dict.fromkeys(capture.meta.programme for capture in batch):
+        rows = [row for row, capture in enumerate(batch) if capture.meta.programme == name]
+        bank = banks.get(name)
+        if bank is None:
+            for row in rows:
+                results[row] = Rejected("unknown-programme", _NO_BANK.format(name=name), stage="scoring")
+            continue
+        rows = [row for row in rows if finite[row]]
+        for row, judgement in zip(rows, scoring.score(bank.head, embeddings[rows]), strict=True):
+            capture = batch[row]
+            results[row] = Screening(
+                meta=capture.meta,
+                identity=Identity(encoder=encoder, bank=bank.head.digest),
+                preprocessing=preprocessing,
+                programme=bank.programme.digest,
+                findings=judgement.findings,
+                ungradable=judgement.ungradable,
+                position=capture.message.position,
+                timings=replace(capture.timings, encoded=encoded),
+                traceparent=capture.traceparent,
+            )
+    return results
+
+
+_REFUSED = Rejected(
+    "embedding-not-finite",
+    "The encoder gave no finite embedding for this picture: look at the picture, then at the engine's precision.",
+    stage="encoding",
+)
+_NO_BANK = "The bank of programme {name!r} was taken out of service while the picture was in flight: redrive it later."
