@@ -198,7 +198,8 @@ class Line:
         """Dead letter first, then a note in the picture's exam, then the acknowledgement: none can hide another."""
         parts = self._parts
         await parts.patience.until(lambda: parts.broker.dead_letter(message, rejection, attempts=attempts_of(message)))
-        if (meta := meta_of(message)) is not None:
+        meta = meta_of(message)
+        if meta is not None and meta.programme in parts.banks():
             note = Unreadable(meta=meta, reason=rejection.reason, explanation=rejection.explanation)
             await parts.patience.until(lambda: parts.sink.note_unreadable([note]))
         parts.metrics.pictures.labels("dead-lettered").inc()
@@ -215,7 +216,7 @@ class Line:
         self._moved = self._clock.time()
         self._gauge()
         if watermark is not None:
-            await self._parts.patience.until(lambda: self._parts.broker.acknowledge(watermark))
+            await self._parts.broker.acknowledge(watermark)
 
     def _gauge(self) -> None:
         self._parts.metrics.in_flight.set(self._window.pictures)

@@ -86,7 +86,7 @@ async def test_a_picture_larger_than_the_window_is_let_in_alone():
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=60), st.integers(0, 2**32))
 def test_watermarks_are_exactly_the_longest_done_prefix(script, seed):
-    """Whatever order pictures finish in, every watermark is preceded by finished pictures only, and the last is the end."""
+    """Whatever order pictures finish in, a watermark is preceded by finished ones only, and the last is the end."""
 
     async def run() -> None:
         window, rng = wide(), random.Random(seed)
