@@ -6,13 +6,71 @@ docs/howto/add-a-sink.md walks through one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import datetime as dt
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from eyestream.records import Decision, Outcome, Picture, Screening, Unreadable
+from eyestream.records import Decision, Identity, Outcome, Picture, Screening, Unreadable
 
 Decide = Callable[[str, str, Sequence[Picture]], Decision]
 """(programme, exam_id, every picture of the exam known so far) -> the exam's decision; `triage.decide` behind it."""
+
+Retention = Callable[[str], float]
+"""programme -> seconds for which its results are kept."""
+
+DEFAULT_TOLERANCE = 0.02
+"""How far a probability may move between two runs of one picture and still be the same result: FP16 engines differ in
+the last bits between batch sizes, and a redelivered picture rarely meets the same batch again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """All that is known of one exam.
+
+    `version` counts the changes to its pictures; `decided` is the version that `decision` was made from. `since` is
+    when its earliest picture was taken, seconds since 1970. `pictures` are in order of image_id and hold the unreadable
+    ones as well; `unreadable` says more of those.
+    """
+
+    exam_id: str
+    programme: str
+    version: int
+    decided: int
+    since: float
+    pictures: tuple[Picture, ...]
+    decision: Decision | None
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorklistEntry:
+    """One exam that waits for a person. Holds nothing about the eyes: whoever may see those asks for the exam."""
+
+    exam_id: str
+    rank: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorklistPage:
+    """Some of a worklist, most urgent first and longest waiting first; `cursor` asks for the rest, None at the end."""
+
+    entries: tuple[WorklistEntry, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An event: an exam was decided, or decided anew. `at` is seconds since 1970."""
+
+    exam_id: str
+    programme: str
+    outcome: str
+    urgency: str
+    rank: int
+    version: int
+    at: float
 
 
 class Sink(Protocol):
@@ -29,11 +87,54 @@ class Sink(Protocol):
         ...
 
     async def note_unreadable(self, pictures: Sequence[Unreadable]) -> None:
-        """Let each exam show that a picture of it could not be read. Idempotent; a later result for it clears the note."""
+        """Let each exam show that a picture of it could not be read.
+
+        Idempotent. A result for the picture, earlier or later, wins over the note.
+        """
         ...
 
     async def check(self) -> None:
         """Raises Unavailable when a store would fail now."""
+        ...
+
+    async def close(self) -> None:
+        """Drop the connection. Idempotent."""
+        ...
+
+
+class Results(Protocol):
+    """The other side of a sink: reads what it keeps and changes nothing. Raises Unavailable."""
+
+    async def exam(self, exam_id: str) -> Exam | None:
+        """The exam as of its last picture, or None when nothing is known of it."""
+        ...
+
+    async def screening(self, exam_id: str, image_id: str, identity: Identity) -> Screening | None:
+        """One picture's result as it was stored, to the last digit."""
+        ...
+
+    async def screenings(self, exam_id: str) -> list[Screening]:
+        """Every result of the exam's pictures, whatever they were judged with; oldest first."""
+        ...
+
+    async def worklist(self, programme: str, *, limit: int = 50, cursor: str | None = None) -> WorklistPage:
+        """Exams to refer or to take again: larger rank first, and within a rank the longest waiting first."""
+        ...
+
+    async def counts(self, programme: str, day: dt.date) -> Mapping[str, int]:
+        """What happened on a day (UTC).
+
+        `stored`, `duplicate`, `conflict` and `unreadable` count pictures by the day they came; `refer`, `clear`,
+        `recapture` and `incomplete` count the exams begun that day by how they stand now.
+        """
+        ...
+
+    async def conflicts(self, programme: str, *, limit: int = 50) -> list[Screening]:
+        """The latest results that contradicted a stored one, newest first. Bounded, unlike the counter."""
+        ...
+
+    def tail(self, *, from_start: bool = False) -> AsyncIterator[Decided]:
+        """Decisions as they are made, without end, in order within an exam; `from_start`: and those still kept."""
         ...
 
     async def close(self) -> None:

@@ -1,0 +1,149 @@
+"""Results as JSON and back, to the last digit. Nothing here knows where the JSON is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from eyestream.records import (
+    Decision,
+    Digest,
+    Finding,
+    Identity,
+    ImageMeta,
+    Picture,
+    Position,
+    Reason,
+    Screening,
+    Timings,
+    Unreadable,
+)
+
+
+def _dump(value: Mapping[str, Any]) -> str:
+    # A NaN would be valid here and unreadable in Lua and in browsers: fail where it is made.
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "condition": finding.condition,
+        "probability": float(finding.probability),
+        "threshold": float(finding.threshold),
+        "operating_point": finding.operating_point,
+        "prompt": finding.prompt,
+    }
+
+
+def _findings(raw: list[dict[str, Any]] | None) -> tuple[Finding, ...]:
+    return tuple(Finding(**finding) for finding in raw or ())
+
+
+def dump_screening(screening: Screening) -> str:
+    """One line of JSON; the server's function reads `meta.sha256` and `findings` of it."""
+    return _dump(
+        {
+            "meta": screening.meta.model_dump(mode="json"),
+            "encoder": screening.identity.encoder,
+            "bank": screening.identity.bank,
+            "preprocessing": screening.preprocessing,
+            "programme": screening.programme,
+            "findings": [_finding(finding) for finding in screening.findings],
+            "ungradable": screening.ungradable,
+            "position": dataclasses.asdict(screening.position),
+            "timings": dataclasses.asdict(screening.timings),
+            "traceparent": screening.traceparent,
+        }
+    )
+
+
+def load_screening(text: str | bytes) -> Screening:
+    """The screening that `dump_screening` was given."""
+    raw = json.loads(text)
+    return Screening(
+        meta=ImageMeta.model_validate(raw["meta"]),
+        identity=Identity(encoder=Digest(raw["encoder"]), bank=Digest(raw["bank"])),
+        preprocessing=Digest(raw["preprocessing"]),
+        programme=Digest(raw["programme"]),
+        findings=_findings(raw["findings"]),
+        ungradable=raw["ungradable"],
+        position=Position(**raw["position"]),
+        timings=Timings(**raw["timings"]),
+        traceparent=raw["traceparent"],
+    )
+
+
+def picture_of(result: Screening | Unreadable) -> Picture:
+    """What triage needs of a result, or of the note that there can be none."""
+    meta = result.meta
+    if isinstance(result, Unreadable):
+        return Picture(meta.image_id, meta.laterality, meta.field, unreadable=result.reason)
+    return Picture(meta.image_id, meta.laterality, meta.field, result.findings, result.ungradable)
+
+
+def dump_picture(picture: Picture) -> str:
+    """Compact: what is unknown is left out, because an exam's pictures travel with every answer of the server."""
+    raw: dict[str, Any] = {"image_id": picture.image_id, "laterality": picture.laterality, "field": picture.field}
+    if picture.findings:
+        raw["findings"] = [_finding(finding) for finding in picture.findings]
+    if picture.ungradable is not None:
+        raw["ungradable"] = picture.ungradable
+    if picture.unreadable is not None:
+        raw["unreadable"] = picture.unreadable
+    return _dump(raw)
+
+
+def load_picture(text: str | bytes) -> Picture:
+    """The picture that `dump_picture` was given."""
+    raw = json.loads(text)
+    return Picture(**{**raw, "findings": _findings(raw.get("findings"))})
+
+
+def dump_unreadable(note: Unreadable) -> str:
+    """One line of JSON."""
+    return _dump(
+        {
+            "meta": note.meta.model_dump(mode="json"),
+            "reason": note.reason,
+            "explanation": note.explanation,
+            "traceparent": note.traceparent,
+        }
+    )
+
+
+def load_unreadable(text: str | bytes) -> Unreadable:
+    """The note that `dump_unreadable` was given."""
+    raw = json.loads(text)
+    return Unreadable(**{**raw, "meta": ImageMeta.model_validate(raw["meta"])})
+
+
+def dump_decision(decision: Decision) -> str:
+    """One line of JSON."""
+    return _dump(
+        {
+            "exam_id": decision.exam_id,
+            "outcome": decision.outcome,
+            "urgency": decision.urgency,
+            "rank": decision.rank,
+            "eyes": dict(decision.eyes),
+            "reasons": [
+                {
+                    "laterality": reason.laterality,
+                    "image_id": reason.image_id,
+                    "finding": _finding(reason.finding),
+                    "urgency": reason.urgency,
+                }
+                for reason in decision.reasons
+            ],
+            "notes": list(decision.notes),
+        }
+    )
+
+
+def load_decision(text: str | bytes) -> Decision:
+    """The decision that `dump_decision` was given."""
+    raw = json.loads(text)
+    reasons = tuple(Reason(**{**reason, "finding": Finding(**reason["finding"])}) for reason in raw["reasons"])
+    return Decision(**{**raw, "reasons": reasons, "notes": tuple(raw["notes"])})

@@ -1,0 +1,161 @@
+-- What changes an exam, in one atomic call each. Nothing here judges an eye: decisions come in from the caller.
+-- All keys of a call lie in one shard. docs/redis-keys.md says what they hold.
+
+local HOUR = 3600
+local COUNTERS_TTL = 5 * 366 * 24 * HOUR
+-- A worklist score is since - SPAN * (rank + 1): larger rank first, then whoever has waited longest.
+local SPAN = 1e10
+
+local function starts_with(text, prefix)
+  return string.sub(text, 1, #prefix) == prefix
+end
+
+-- The exam as a caller needs it to decide: version, decided version, programme, day, pictures as JSON.
+local function state_of(exam)
+  local fields = redis.call('HGETALL', exam)
+  local state = {version = '0', decided = '0', programme = '', day = ''}
+  local pictures = {}
+  for i = 1, #fields, 2 do
+    local name, value = fields[i], fields[i + 1]
+    if state[name] then
+      state[name] = value
+    elseif starts_with(name, 'picture:') or starts_with(name, 'note:') then
+      pictures[#pictures + 1] = value
+    end
+  end
+  return state.version, {state.version, state.decided, state.programme, state.day, pictures}
+end
+
+-- A picture of the exam changed: the exam begins with its first picture and is kept as long as its last.
+local function touch(exam, programme, day, captured, ttl)
+  redis.call('HSETNX', exam, 'programme', programme)
+  redis.call('HSETNX', exam, 'day', day)
+  local since = redis.call('HGET', exam, 'since')
+  if not since or tonumber(captured) < tonumber(since) then
+    redis.call('HSET', exam, 'since', captured)
+  end
+  redis.call('HINCRBY', exam, 'version', 1)
+  redis.call('EXPIRE', exam, ttl)
+end
+
+local function count(key, field, by)
+  redis.call('HINCRBY', key, field, by)
+  redis.call('EXPIRE', key, COUNTERS_TTL)
+end
+
+-- The same picture, the same conditions, and every probability within the noise of the engine.
+local function same(known, new, tolerance)
+  if known.meta.sha256 ~= new.meta.sha256 then
+    return false
+  end
+  local probabilities, missing = {}, 0
+  for _, finding in ipairs(known.findings) do
+    probabilities[finding.condition] = finding.probability
+    missing = missing + 1
+  end
+  for _, finding in ipairs(new.findings) do
+    local probability = probabilities[finding.condition]
+    if not probability or math.abs(probability - finding.probability) > tolerance then
+      return false
+    end
+    missing = missing - 1
+  end
+  return missing == 0
+end
+
+-- KEYS exam, image, count, conflicts
+-- ARGV image_id, identity, result, picture, tolerance, programme, day, captured, ttl, conflicts kept
+-- -> outcome, state
+local function store(keys, args)
+  local exam, image, counts, conflicts = unpack(keys)
+  local image_id, identity, result, picture, tolerance, programme, day, captured, ttl, kept = unpack(args)
+  local outcome = 'stored'
+  local known = redis.call('GET', image)
+  if not known then
+    redis.call('SET', image, result, 'EX', ttl)
+  elseif same(cjson.decode(known), cjson.decode(result), tonumber(tolerance)) then
+    outcome = 'duplicate'
+  else
+    outcome = 'conflict'
+    redis.call('LPUSH', conflicts, result)
+    redis.call('LTRIM', conflicts, 0, kept - 1)
+    redis.call('EXPIRE', conflicts, ttl)
+  end
+  local entry = 'result:' .. image_id .. ':' .. identity
+  -- A duplicate mends an exam that lost its entry, as a server that evicts keys may make it.
+  if outcome == 'stored' or (outcome == 'duplicate' and redis.call('HEXISTS', exam, entry) == 0) then
+    redis.call('HSET', exam, entry, '1', 'picture:' .. image_id, picture)
+    redis.call('HDEL', exam, 'note:' .. image_id, 'unreadable:' .. image_id)
+    touch(exam, programme, day, captured, ttl)
+  end
+  count(counts, outcome, 1)
+  local _, state = state_of(exam)
+  return {outcome, state}
+end
+
+-- KEYS exam, count
+-- ARGV image_id, note, picture, programme, day, captured, ttl
+-- -> outcome (noted, known), state
+local function note(keys, args)
+  local exam, counts = unpack(keys)
+  local image_id, text, picture, programme, day, captured, ttl = unpack(args)
+  local outcome = 'known'
+  if redis.call('HEXISTS', exam, 'picture:' .. image_id) == 0
+    and redis.call('HEXISTS', exam, 'note:' .. image_id) == 0 then
+    outcome = 'noted'
+    redis.call('HSET', exam, 'note:' .. image_id, picture, 'unreadable:' .. image_id, text)
+    touch(exam, programme, day, captured, ttl)
+    count(counts, 'unreadable', 1)
+  end
+  local _, state = state_of(exam)
+  return {outcome, state}
+end
+
+local function unlist(worklist, expiry, exam_ids)
+  if #exam_ids > 0 then
+    redis.call('ZREM', worklist, unpack(exam_ids))
+    redis.call('ZREM', expiry, unpack(exam_ids))
+  end
+end
+
+-- KEYS exam, worklist, expiry, results, count
+-- ARGV exam_id, version, decision, programme, outcome, urgency, rank, listed (1 or 0), now, ttl, events kept
+-- -> outcome (decided, known, stale), state
+local function decide(keys, args)
+  local exam, worklist, expiry, results, counts = unpack(keys)
+  local exam_id, version, decision, programme, outcome, urgency, rank, listed, now, ttl, events = unpack(args)
+  local current, state = state_of(exam)
+  if current ~= version then
+    return {'stale', state}
+  end
+  if state[2] == version then
+    return {'known', state}
+  end
+  local before, since = unpack(redis.call('HMGET', exam, 'outcome', 'since'))
+  redis.call('HSET', exam, 'decision', decision, 'outcome', outcome, 'decided', version)
+  if before ~= outcome then
+    if before then
+      count(counts, before, -1)
+    end
+    count(counts, outcome, 1)
+  end
+  unlist(worklist, expiry, redis.call('ZRANGE', expiry, '-inf', now, 'BYSCORE', 'LIMIT', 0, 64))
+  if listed == '1' then
+    -- Not tostring(): it keeps 14 digits, and the score needs 16.
+    local waiting_since = math.max(0, math.min(tonumber(since), SPAN - 1))
+    redis.call('ZADD', worklist, string.format('%.3f', waiting_since - SPAN * (rank + 1)), exam_id)
+    redis.call('ZADD', expiry, now + ttl, exam_id)
+    redis.call('EXPIRE', worklist, ttl)
+    redis.call('EXPIRE', expiry, ttl)
+  else
+    unlist(worklist, expiry, {exam_id})
+  end
+  redis.call('XADD', results, 'MAXLEN', '~', events, '*', 'exam', exam_id, 'programme', programme, 'outcome', outcome,
+    'urgency', urgency, 'rank', rank, 'version', version, 'at', now)
+  redis.call('EXPIRE', results, ttl)
+  return {'decided', state}
+end
+
+redis.register_function('es_store_@', store)
+redis.register_function('es_note_@', note)
+redis.register_function('es_decide_@', decide)
