@@ -1,0 +1,189 @@
+"""Pictures too large for a message, kept in an object store and fetched by reference; knows neither Kafka nor pictures.
+
+Every call blocks: the line makes it in a thread. What a reference may point to is the operator's choice alone, because
+whoever can write to the topic chooses the reference: anything outside the allowed prefixes is refused unread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from eyestream.errors import EyestreamError, Misconfigured, Rejected, Unavailable
+
+SCHEMES: Final = frozenset({"file", "memory", "s3", "gs", "abfs"})
+"""Stores that answer from where they are asked. HTTP is not among them: it can redirect anywhere."""
+
+_PLAIN: Final = re.compile(r"[a-z0-9]+://[A-Za-z0-9._/@+=,~ -]+")
+_STAGE: Final = "reference"
+
+
+def put(store_url: str, data: bytes, *, sha256: str) -> str:
+    """Keep the bytes under a name made of their sha256 and return the reference to fetch them by.
+
+    Durable when it returns, and never half there: bytes are written under another name and moved. Putting the same
+    bytes again, also at the same time from elsewhere, changes nothing. Raises Unavailable when the store is away or full.
+    """
+    if hashlib.sha256(data).hexdigest() != sha256:
+        msg = "the sha256 is not that of the data"
+        raise ValueError(msg)
+    reference = f"{_prefix(store_url)}{sha256[:2]}/{sha256}"
+    with _store_errors(reference):
+        if reference.startswith("file://"):
+            _put_file(Path(reference.removeprefix("file://")), data)
+        else:
+            _put_object(reference, data)
+    return reference
+
+
+def fetch(reference: str, *, sha256: str, max_bytes: int, allowed: Sequence[str]) -> bytes:
+    """The bytes behind the reference, checked against their sha256.
+
+    `allowed` holds the prefixes, URLs or absolute folders, below which a reference may point; symbolic links count
+    where they lead. Raises Unavailable when the store is away, Rejected at stage `reference` otherwise:
+    `reference-not-allowed` (nothing was opened), `reference-missing`, `too-many-bytes`, `checksum-mismatch`.
+    """
+    prefix = _allowed_prefix(reference, [_prefix(store) for store in allowed])
+    with _store_errors(reference):
+        if prefix.startswith("file://"):
+            data = _read_file(Path(reference.removeprefix("file://")), Path(prefix.removeprefix("file://")), max_bytes)
+        else:
+            data = _read_object(reference, max_bytes)
+    if len(data) > max_bytes:
+        raise _too_large(max_bytes)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise Rejected("checksum-mismatch", "The referenced object is not the picture that was sent.", stage=_STAGE)
+    return data
+
+
+def _prefix(store: str) -> str:
+    """The store as a URL that ends in a slash, so that `s3://eyes` does not allow `s3://eyes-of-others`."""
+    url = store if "://" in store else f"file://{Path(store).expanduser().resolve()}"
+    url = url.rstrip("/") + "/"
+    scheme = url.split("://", 1)[0]
+    if scheme not in SCHEMES:
+        raise Misconfigured(f"object stores are one of {', '.join(sorted(SCHEMES))}, not {scheme}://")
+    if not _is_plain(url):
+        raise Misconfigured("an object store's URL has no '..', query, escape or chain")
+    return url
+
+
+def _is_plain(url: str) -> bool:
+    parts = url.split("://", 1)[-1].split("/")
+    return bool(_PLAIN.fullmatch(url)) and not {".", ".."}.intersection(parts) and "" not in parts[1:-1]
+
+
+def _allowed_prefix(reference: str, prefixes: Sequence[str]) -> str:
+    if _is_plain(reference) and not reference.endswith("/"):
+        for prefix in prefixes:
+            if reference.startswith(prefix):
+                return prefix
+    raise _not_allowed()
+
+
+def _not_allowed() -> Rejected:
+    text = "The reference points outside the object stores this line may read; list the store in its settings."
+    return Rejected("reference-not-allowed", text, stage=_STAGE)
+
+
+def _too_large(max_bytes: int) -> Rejected:
+    return Rejected("too-many-bytes", f"The referenced object is larger than {max_bytes} bytes.", stage=_STAGE)
+
+
+def _missing() -> Rejected:
+    text = "The referenced object is not in its store; send the picture again."
+    return Rejected("reference-missing", text, stage=_STAGE)
+
+
+def _put_file(path: Path, data: bytes) -> None:
+    if path.is_file() and path.stat().st_size == len(data):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    for folder in (path.parent, path.parent.parent):
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in the folder survive a power cut; needed on POSIX besides syncing the file."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _put_object(reference: str, data: bytes) -> None:
+    filesystem, path = _filesystem(reference)
+    if filesystem.exists(path) and filesystem.size(path) == len(data):
+        return
+    part = f"{path}.{secrets.token_hex(6)}.part"
+    filesystem.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    filesystem.pipe_file(part, data)
+    filesystem.mv(part, path)
+
+
+def _read_file(path: Path, root: Path, max_bytes: int) -> bytes:
+    if not root.is_dir():
+        raise Unavailable("object store", "its folder is not there; is the disk mounted?")
+    real = path.resolve()
+    if not real.is_relative_to(root.resolve()):
+        raise _not_allowed()
+    if not real.is_file():
+        raise _missing()
+    with real.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            raise _too_large(max_bytes)
+        return file.read(max_bytes + 1)
+
+
+def _read_object(reference: str, max_bytes: int) -> bytes:
+    filesystem, path = _filesystem(reference)
+    size = filesystem.info(path).get("size")
+    if size is not None and size > max_bytes:
+        raise _too_large(max_bytes)
+    data: bytes = filesystem.cat_file(path, start=0, end=max_bytes + 1)
+    return data
+
+
+def _filesystem(reference: str) -> tuple[Any, str]:
+    """A client of the store and the object's path in it. fsspec keeps clients, so this is cheap the second time."""
+    from fsspec.core import url_to_fs
+
+    try:
+        filesystem, path = url_to_fs(reference)
+    except (ImportError, ValueError) as error:
+        scheme = reference.split("://", 1)[0]
+        raise Misconfigured(f"{scheme}:// needs the fsspec package for it (s3fs, gcsfs, adlfs): {error}") from error
+    filesystem.invalidate_cache()
+    return filesystem, path
+
+
+@contextlib.contextmanager
+def _store_errors(reference: str) -> Iterator[None]:
+    try:
+        yield
+    except EyestreamError:
+        raise
+    except FileNotFoundError as error:
+        raise _missing() from error
+    except Exception as error:
+        # A store's client raises errors of its own library; none of them is the picture's fault, and waiting loses
+        # nothing. For files the operating system's errors are the whole list.
+        if reference.startswith("file://") and not isinstance(error, OSError):
+            raise
+        raise Unavailable("object store", type(error).__name__) from error

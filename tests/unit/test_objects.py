@@ -1,0 +1,176 @@
+"""Large pictures by reference: what may be fetched, and what a store may do to us."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eyestream import objects
+from eyestream.errors import Misconfigured, Rejected, Unavailable
+
+EYE = b"\xff\xd8 a large picture of an eye"
+SHA = hashlib.sha256(EYE).hexdigest()
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request, tmp_path):
+    if request.param == "folder":
+        (tmp_path / "store").mkdir()
+        return str(tmp_path / "store")
+    return f"memory://{tmp_path.name}/store"
+
+
+def reason_of(reference, *, allowed, sha256=SHA, max_bytes=1000):
+    with pytest.raises(Rejected) as caught:
+        objects.fetch(reference, sha256=sha256, max_bytes=max_bytes, allowed=allowed)
+    assert caught.value.stage == "reference"
+    return caught.value.reason
+
+
+def test_what_was_put_is_fetched(store):
+    reference = objects.put(store, EYE, sha256=SHA)
+    assert objects.fetch(reference, sha256=SHA, max_bytes=len(EYE), allowed=[store]) == EYE
+
+
+def test_the_same_bytes_have_one_name(store):
+    assert objects.put(store, EYE, sha256=SHA) == objects.put(store, EYE, sha256=SHA)
+
+
+def test_a_wrong_sha256_is_not_stored(store):
+    with pytest.raises(ValueError, match="sha256"):
+        objects.put(store, EYE, sha256="0" * 64)
+
+
+def test_putting_leaves_nothing_but_the_object(tmp_path):
+    objects.put(str(tmp_path), EYE, sha256=SHA)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [SHA]
+
+
+def test_a_torn_object_is_replaced(tmp_path):
+    reference = objects.put(str(tmp_path), EYE, sha256=SHA)
+    Path(reference.removeprefix("file://")).write_bytes(EYE[:5])
+    objects.put(str(tmp_path), EYE, sha256=SHA)
+    assert objects.fetch(reference, sha256=SHA, max_bytes=1000, allowed=[str(tmp_path)]) == EYE
+
+
+def test_many_writers_of_one_picture_agree(tmp_path):
+    references = []
+    threads = [
+        threading.Thread(target=lambda: references.append(objects.put(str(tmp_path), EYE, sha256=SHA)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(references) == 8
+    assert len(set(references)) == 1
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+
+
+def test_a_missing_object_is_the_messages_fault(store):
+    reference = objects.put(store, EYE, sha256=SHA)
+    assert reason_of(reference.replace(SHA, "1" * 64), allowed=[store]) == "reference-missing"
+
+
+def test_an_object_that_changed_is_refused(store):
+    reference = objects.put(store, EYE, sha256=SHA)
+    assert reason_of(reference, allowed=[store], sha256="0" * 64) == "checksum-mismatch"
+
+
+def test_an_object_above_the_limit_is_refused(store):
+    reference = objects.put(store, EYE, sha256=SHA)
+    assert reason_of(reference, allowed=[store], max_bytes=len(EYE) - 1) == "too-many-bytes"
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "file:///etc/../etc/passwd",
+        "FILE:///etc/passwd",
+        "http://127.0.0.1:8080/secret",
+        "http://169.254.169.254/latest/meta-data/",
+        "ftp://elsewhere/eye",
+        "{store}/../secret",
+        "{store}/%2e%2e/secret",
+        "{store}/x/../../secret",
+        "{store}-of-others/eye",
+        "{store}",
+        "{store}/",
+        "{store}//eye",
+        "{store}/eye?versionId=1",
+        "{store}/eye#1",
+        "{store}/eye\x00",
+        "{store}/eye\n",
+        "{store}\\..\\secret",
+        "simplecache::{store}/eye",
+        "{store}/eye::http://127.0.0.1/secret",
+        "zip://eye::{store}/eyes.zip",
+        "s3://eyes/eye",
+        "",
+        "://",
+    ],
+)
+def test_a_reference_outside_the_allowed_stores_is_refused(tmp_path, reference):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "secret").write_bytes(EYE)
+    (tmp_path / "store-of-others").mkdir()
+    (tmp_path / "store-of-others" / "eye").write_bytes(EYE)
+    store = f"file://{tmp_path}/store"
+    assert reason_of(reference.replace("{store}", store), allowed=[store]) == "reference-not-allowed"
+
+
+def test_nothing_is_allowed_by_default(tmp_path):
+    reference = objects.put(str(tmp_path), EYE, sha256=SHA)
+    assert reason_of(reference, allowed=[]) == "reference-not-allowed"
+
+
+def test_a_link_out_of_the_store_is_refused(tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "secret").write_bytes(EYE)
+    (tmp_path / "store" / "eye").symlink_to(tmp_path / "secret")
+    assert reason_of(f"file://{tmp_path}/store/eye", allowed=[f"file://{tmp_path}/store"]) == "reference-not-allowed"
+
+
+def test_a_pipe_in_the_store_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "eye")
+    assert reason_of(f"file://{tmp_path}/eye", allowed=[str(tmp_path)]) == "reference-missing"
+
+
+def test_a_store_that_is_not_mounted_is_waited_for(tmp_path):
+    with pytest.raises(Unavailable, match="object store"):
+        objects.fetch(f"file://{tmp_path}/away/eye", sha256=SHA, max_bytes=9, allowed=[f"{tmp_path}/away"])
+
+
+def test_a_store_that_cannot_be_written_is_waited_for(tmp_path):
+    (tmp_path / "store").write_bytes(b"a file where a folder should be")
+    with pytest.raises(Unavailable, match="object store"):
+        objects.put(str(tmp_path / "store"), EYE, sha256=SHA)
+
+
+def test_a_store_that_can_redirect_is_the_operators_fault():
+    with pytest.raises(Misconfigured, match="http"):
+        objects.fetch("http://store/eye", sha256=SHA, max_bytes=9, allowed=["http://store/"])
+
+
+@pytest.mark.skipif(find_spec("gcsfs") is not None, reason="this machine can reach gs://")
+def test_a_store_whose_client_is_not_installed_is_the_operators_fault():
+    with pytest.raises(Misconfigured, match="gcsfs"):
+        objects.fetch("gs://eyes/eye", sha256=SHA, max_bytes=9, allowed=["gs://eyes"])
+
+
+@given(st.text(max_size=60))
+def test_no_text_reads_outside_the_store(tmp_path_factory, text):
+    store = tmp_path_factory.getbasetemp() / "empty-store"
+    store.mkdir(exist_ok=True)
+    for reference in (text, f"file://{store}/{text}"):
+        assert reason_of(reference, allowed=[str(store)]) in {"reference-not-allowed", "reference-missing"}
