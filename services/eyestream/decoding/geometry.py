@@ -12,7 +12,6 @@ import numpy as np
 from eyestream.decoding.preprocessing import Preprocessing
 from eyestream.records import Pixels
 
-
 Length = TypeVar("Length", int, float)
 
 

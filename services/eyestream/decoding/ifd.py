@@ -15,7 +15,11 @@ _INTEGERS: Final[Mapping[int, str]] = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9
 
 
 class BrokenDirectory(ValueError):
-    """The directory points outside its bytes, or is not one."""
+    """This is no directory."""
+
+
+class CutOff(BrokenDirectory):
+    """The directory points outside its bytes."""
 
 
 def read_first(
@@ -44,7 +48,7 @@ def read_first(
             tags[tag] = struct.unpack_from(f"{order}{values}{_INTEGERS[kind]}", data, at)
         (following,) = struct.unpack_from(order + "I", data, start + 2 + 12 * count)
     except struct.error as error:
-        raise BrokenDirectory(str(error)) from None
+        raise CutOff(str(error)) from None
     return tags, following
 
 

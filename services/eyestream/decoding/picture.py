@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from eyestream.decoding.dicom import open_dicom
 from eyestream.decoding.field_of_view import find_field
 from eyestream.decoding.geometry import WHOLE, Box, lay_out, place, upright, upright_size
 from eyestream.decoding.jpeg import open_jpeg
@@ -14,11 +15,14 @@ from eyestream.decoding.png import open_png
 from eyestream.decoding.preprocessing import Preprocessing
 from eyestream.decoding.resampling import luma, resample
 from eyestream.decoding.source import Source, smallest_scale
+from eyestream.decoding.tiff import open_tiff
 from eyestream.records import Pixels
 
 _OPENERS: Final[Mapping[str, Callable[[bytes, Limits], Source]]] = {
     "jpeg": open_jpeg,
     "png": open_png,
+    "tiff": open_tiff,
+    "dicom": open_dicom,
 }
 
 
