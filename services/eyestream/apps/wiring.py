@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from eyestream import triage
 from eyestream.banks.shelf import Bank, Shelf
+from eyestream.brokers.connection import KafkaOptions
 from eyestream.brokers.kafka import KafkaBroker
 from eyestream.decoding import Limits, Preprocessing
 from eyestream.encoders.triton import TritonEncoder
@@ -130,14 +131,16 @@ async def connect(settings: Settings, metrics: Metrics) -> Wired:
 
 def broker(kafka: Kafka) -> KafkaBroker:
     """The broker these settings name, not yet connected."""
-    return KafkaBroker(
-        kafka.bootstrap,
+    options = KafkaOptions(
+        bootstrap=kafka.bootstrap,
         topic=kafka.topic,
         group=kafka.group,
-        session_timeout_ms=kafka.session_timeout_ms,
+        session_timeout_s=kafka.session_timeout_ms / 1000,
+        heartbeat_s=kafka.session_timeout_ms / 3000,
         max_prefetch_bytes=kafka.max_prefetch_bytes,
         security=security(kafka),
     )
+    return KafkaBroker(options)
 
 
 def security(kafka: Kafka) -> dict[str, str | int | bool]:

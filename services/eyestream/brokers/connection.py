@@ -1,0 +1,152 @@
+"""How to reach Kafka: addresses, names, sizes, and what its errors mean for the line. Nothing here reads or sends."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from eyestream.errors import EyestreamError, Misconfigured, Unavailable
+
+_HEADROOM = 64 * 1024
+"""What a dead letter's own headers may add to a record."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaOptions:
+    """One topic of pictures, its dead letters, and how one member of a group reads them.
+
+    `max_message_bytes` is the largest record the topic accepts. `max_prefetch_bytes` bounds what waits for the line;
+    up to `fetch_max_bytes` more may be under way. Both fetch sizes must hold several pictures: Kafka's own default of
+    1 MiB makes 2 MiB pictures come one at a time. `session_timeout_s` is how long a dead member keeps its partitions,
+    `revoke_grace_s` how long a rebalance waits for pictures in flight, so that they need not be screened twice.
+    With `skip_deleted`, pictures that Kafka deleted before they were read are logged and passed over; without it the
+    process refuses to go on. `security` holds kafka-python's options for TLS and SASL.
+    """
+
+    bootstrap: str
+    topic: str = "screening.images"
+    dead_letters: str = ""
+    group: str = "eyestream"
+    max_message_bytes: int = 32 * 2**20
+    max_prefetch_bytes: int = 64 * 2**20
+    max_prefetch_messages: int = 256
+    max_partition_fetch_bytes: int = 16 * 2**20
+    fetch_max_bytes: int = 32 * 2**20
+    max_poll_records: int = 64
+    session_timeout_s: float = 6.0
+    heartbeat_s: float = 2.0
+    commit_interval_s: float = 0.1
+    revoke_grace_s: float = 1.0
+    start_timeout_s: float = 30.0
+    close_timeout_s: float = 5.0
+    skip_deleted: bool = False
+    security: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """The topic of the dead letters; the pictures' own with `.dlq` unless named."""
+        return self.dead_letters or f"{self.topic}.dlq"
+
+    @property
+    def max_dead_letter_bytes(self) -> int:
+        """The largest dead letter: the largest picture with a dead letter's headers."""
+        return self.max_message_bytes + _HEADROOM
+
+    def client_config(self) -> dict[str, Any]:
+        """What every client of this cluster shares."""
+        return {
+            "bootstrap_servers": [server.strip() for server in self.bootstrap.split(",")],
+            "bootstrap_timeout_ms": _ms(self.start_timeout_s),
+            "reconnect_backoff_max_ms": 1000,
+            **self.security,
+        }
+
+    def admin_config(self) -> dict[str, Any]:
+        """A client that creates and describes topics."""
+        return self.client_config()
+
+    def consumer_config(self) -> dict[str, Any]:
+        """A consumer outside any group, for looking things up."""
+        return {
+            **self.client_config(),
+            "allow_auto_create_topics": False,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "none",
+            "max_partition_fetch_bytes": self.max_partition_fetch_bytes,
+            "fetch_max_bytes": self.fetch_max_bytes,
+            "max_poll_records": self.max_poll_records,
+            "receive_message_max_bytes": self.fetch_max_bytes + self.max_message_bytes + 2**20,
+        }
+
+    def member_config(self) -> dict[str, Any]:
+        """A member of the group. The sticky assignor moves as few partitions as it can when members come and go."""
+        from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+
+        return {
+            **self.consumer_config(),
+            "group_id": self.group,
+            "session_timeout_ms": _ms(self.session_timeout_s),
+            "heartbeat_interval_ms": _ms(self.heartbeat_s),
+            "partition_assignment_strategy": [StickyPartitionAssignor],
+        }
+
+    def producer_config(self) -> dict[str, Any]:
+        """A producer that neither loses nor doubles what it sends, with room for the largest picture's dead letter."""
+        return {
+            **self.client_config(),
+            "allow_auto_create_topics": False,
+            "acks": "all",
+            "enable_idempotence": True,
+            "max_request_size": self.max_dead_letter_bytes,
+            "max_block_ms": 10_000,
+            "delivery_timeout_ms": 30_000,
+            "request_timeout_ms": 10_000,
+        }
+
+
+def require_fast_checksums() -> None:
+    """Raises Misconfigured where kafka-python would check its records in Python, at 5 MB/s."""
+    if importlib.util.find_spec("crc32c") is None:
+        raise Misconfigured("the crc32c package is missing, Kafka would be read at 5 MB/s: pip install crc32c")
+
+
+def translated(error: BaseException) -> BaseException:
+    """What an error of kafka-python means for the line; one that is nobody's fault but ours comes back as it is."""
+    from kafka import errors
+
+    operator = (
+        errors.AuthorizationError,
+        errors.FencedInstanceIdError,
+        errors.GroupMaxSizeReachedError,
+        errors.InconsistentGroupProtocolError,
+        errors.InvalidSessionTimeoutError,
+        errors.InvalidTopicError,
+        errors.KafkaConfigurationError,
+        errors.SaslAuthenticationFailedError,
+        errors.UnsupportedCodecError,
+    )
+    if isinstance(error, EyestreamError):
+        return error
+    if isinstance(error, operator):
+        return Misconfigured(f"Kafka says {type(error).__name__}: {_first_line(error)}")
+    if isinstance(error, errors.RetriableError | OSError):
+        return Unavailable("kafka", f"{type(error).__name__}: {_first_line(error)}")
+    return error
+
+
+def missing_topic(topic: str) -> Misconfigured:
+    """The topic does not exist, or this user may not see it."""
+    return Misconfigured(
+        f"Kafka has no topic {topic!r} that this user may see; create it, for instance with:"
+        f" kafka-topics.sh --create --topic {topic} --partitions 8"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:300]
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
