@@ -1,6 +1,6 @@
 """The seam where results go. Nothing here knows Redis.
 
-To add a sink, write a class with these methods and run `eyestream.testing.contracts.SinkContract` on it;
+To add a sink, write a class with these methods and run `eyestream.testing.contracts_sink.SinkContract` on it;
 docs/howto/add-a-sink.md walks through one.
 """
 
@@ -18,6 +18,9 @@ Decide = Callable[[str, str, Sequence[Picture]], Decision]
 
 Retention = Callable[[str], float]
 """programme -> seconds for which its results are kept."""
+
+WAITING = frozenset({"refer", "recapture", "incomplete"})
+"""Outcomes that put an exam on the worklist; an incomplete one leaves it when its other pictures come."""
 
 DEFAULT_TOLERANCE = 0.02
 """How far a probability may move between two runs of one picture and still be the same result: FP16 engines differ in
@@ -118,7 +121,7 @@ class Results(Protocol):
         ...
 
     async def worklist(self, programme: str, *, limit: int = 50, cursor: str | None = None) -> WorklistPage:
-        """Exams to refer or to take again: larger rank first, and within a rank the longest waiting first."""
+        """Exams that are not clear: larger rank first, and within a rank the longest waiting first."""
         ...
 
     async def counts(self, programme: str, day: dt.date) -> Mapping[str, int]:

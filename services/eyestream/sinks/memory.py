@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from eyestream.errors import Unavailable
 from eyestream.records import Decision, Identity, Outcome, Picture, Screening, Unreadable, now, utc
-from eyestream.sinks.base import DEFAULT_TOLERANCE, Decide, Decided, Exam, WorklistEntry, WorklistPage
+from eyestream.sinks.base import DEFAULT_TOLERANCE, WAITING, Decide, Decided, Exam, WorklistEntry, WorklistPage
 from eyestream.sinks.codec import picture_of
 
 PART = "memory"
@@ -193,7 +193,7 @@ class MemorySink:
             (
                 WorklistEntry(exam_id, exam.decision.rank, exam.since)
                 for exam_id, exam in self._exams.items()
-                if exam.programme == programme and exam.decision and exam.decision.outcome in {"refer", "recapture"}
+                if exam.programme == programme and exam.decision and exam.decision.outcome in WAITING
             ),
             key=lambda entry: (-entry.rank, entry.since, entry.exam_id),
         )

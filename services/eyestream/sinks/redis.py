@@ -17,7 +17,7 @@ from typing import Any, Final
 from eyestream.errors import Misconfigured, Unavailable
 from eyestream.records import Outcome, Picture, Screening, Unreadable, now, utc
 from eyestream.sinks import codec
-from eyestream.sinks.base import DEFAULT_TOLERANCE, Decide, Retention
+from eyestream.sinks.base import DEFAULT_TOLERANCE, WAITING, Decide, Retention
 from eyestream.sinks.redis_client import PART, Call, Command, Server
 from eyestream.sinks.redis_durability import Durability, barrier, look_at_persistence
 from eyestream.sinks.redis_keys import LAYOUT, Keys
@@ -27,9 +27,6 @@ log = logging.getLogger(__name__)
 
 DEFAULT_RETENTION_S: Final = 400 * 86_400.0
 """A little over the year after which most programmes invite again."""
-
-LISTED: Final = frozenset({"refer", "recapture"})
-"""Outcomes that a person must act on."""
 
 _KEEP_CONFLICTS: Final = 1000
 _ROUNDS: Final = 16
@@ -232,7 +229,7 @@ class RedisSink:
                 decision.outcome,
                 decision.urgency,
                 decision.rank,
-                int(decision.outcome in LISTED),
+                int(decision.outcome in WAITING),
                 self._clock(),
                 self._ttl(programme),
                 self._events,
