@@ -71,14 +71,14 @@ def check_other_jpeg(stream: bytes, shape: tuple[int, int, int]) -> None:
 
 def decode_jpeg2000(stream: bytes) -> Samples:
     """[height, width] or [height, width, 3]; any failure of the library is the stream's, hence Rejected."""
-    from openjpeg import decode
+    from openjpeg.utils import decode
 
     return _decoded(decode, stream)
 
 
 def decode_other_jpeg(stream: bytes) -> Samples:
     """As decode_jpeg2000, for lossless JPEG and JPEG-LS."""
-    from libjpeg import decode
+    from libjpeg.utils import decode
 
     return _decoded(decode, stream)
 

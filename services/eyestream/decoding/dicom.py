@@ -53,7 +53,6 @@ def open_dicom(value: bytes, limits: Limits) -> Source:
         raise refuse("damaged")
     limits.check_frames(int(frames))
     samples, bits = _check_samples(shell)
-    limits.check_memory(height * width * samples * 8 + 2 * len(value))
     if not shell.encapsulated:
         return _open_raw(value, shell, (height, width, samples), bits)
     stream = b"".join(fragments(value, shell.pixels_at))
@@ -110,7 +109,7 @@ def _open_jpeg(stream: bytes, shell: Shell, size: tuple[int, int], limits: Limit
         pixels = inner.read(eighths)
         return 255 - pixels if shell.text(PHOTOMETRIC) == "MONOCHROME1" else pixels
 
-    return Source(*size, read, scales=True)
+    return Source(*size, read, overhead=inner.overhead + len(stream), scales=True)
 
 
 def _open_stream(stream: bytes, shell: Shell, shape: tuple[int, int, int], bits: int) -> Source:
@@ -133,7 +132,7 @@ def _open_stream(stream: bytes, shell: Shell, shape: tuple[int, int, int], bits:
             return samples
         return _to_8_bits(samples, bits, shell)
 
-    return Source(shape[0], shape[1], read)
+    return Source(shape[0], shape[1], read, overhead=len(stream) + 8 * shape[0] * shape[1] * shape[2])
 
 
 def _to_8_bits(samples: npt.NDArray[np.unsignedinteger], bits: int, shell: Shell) -> Pixels:

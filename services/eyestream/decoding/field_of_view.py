@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from eyestream.decoding.geometry import WHOLE, Box
 from eyestream.records import Pixels
@@ -51,20 +52,15 @@ def find_field(pixels: Pixels) -> Box:
     columns = _longest_run(mask[rows].sum(axis=0))
     if rows.stop - rows.start < _LEAST_SIDE * len(mask) or columns.stop - columns.start < _LEAST_SIDE * mask.shape[1]:
         return WHOLE
-    height, width = (side / step for side in pixels.shape[:2])
-    bottom = 1.0 if rows.stop == len(mask) else rows.stop / height
-    right = 1.0 if columns.stop == mask.shape[1] else columns.stop / width
-    return Box(rows.start / height, columns.start / width, bottom, right)
+    height, width = pixels.shape[:2]
+    bottom, right = min(rows.stop * step, height), min(columns.stop * step, width)
+    return Box(rows.start * step / height, columns.start * step / width, bottom / height, right / width)
 
 
 def _shrink(pixels: Pixels, step: int) -> npt.NDArray[np.float32]:
-    """Means of blocks of `step` pixels a side, [height, width, channels]; the last, part-full ones are left out."""
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
-    height, width = pixels.shape[0] // step, pixels.shape[1] // step
-    blocks = pixels[: height * step, : width * step].reshape(height, step, width, step, -1)
-    means: npt.NDArray[np.float32] = blocks.mean(axis=(1, 3), dtype=np.float32)
-    return means
+    """Means of blocks of `step` pixels a side, [height, width, channels]."""
+    small = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).reduce(step), np.float32)
+    return small[:, :, None] if small.ndim == 2 else small
 
 
 def _background(small: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32] | None, float]:

@@ -53,11 +53,12 @@ def open_jpeg(value: bytes, limits: Limits) -> Source:
     frame = read_frame(value)
     limits.check_size(frame.height, frame.width)
     _check_coding(frame)
-    scans = value.count(b"\xff\xda", frame.scan_at)
-    limits.check_scans(scans)
-    coefficients = 2 * frame.subsampled if scans > 1 or frame.process == _PROGRESSIVE else 0
-    limits.check_memory(frame.height * frame.width * 4 + coefficients)
-    return Source(frame.height, frame.width, partial(_read, value, frame), frame.orientation, scales=True)
+    coefficients = 0
+    if frame.process == _PROGRESSIVE or value[frame.scan_at + 4] < frame.components:
+        limits.check_scans(value.count(b"\xff\xda", frame.scan_at))
+        coefficients = 2 * frame.subsampled  # the decoder holds the whole picture's until the last scan
+    read = partial(_read, value, frame)
+    return Source(frame.height, frame.width, read, frame.orientation, overhead=coefficients, scales=True)
 
 
 def read_frame(value: bytes) -> Frame:
@@ -82,7 +83,7 @@ def read_frame(value: bytes) -> Frame:
             orientation = orientation_of(body[len(_EXIF) :])
         elif marker in _FRAMES:
             sof = (marker, body)
-        elif marker == _SOS:
+        elif marker == _SOS and body:
             break
         at += 2 + length
     if sof is None:

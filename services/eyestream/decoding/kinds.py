@@ -1,13 +1,24 @@
-"""What kind of file some bytes are, by their first few. Knows no more of any format."""
+"""What kind of file some bytes are, by their first few, and what a sender may call it. Knows no more of any format."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
-from eyestream.decoding.meta import CONTENT_TYPES
 from eyestream.decoding.refusals import refuse
 
 Kind = Literal["jpeg", "png", "tiff", "dicom"]
+
+CONTENT_TYPES: Final[Mapping[str, str | None]] = {
+    "image/jpeg": "jpeg",
+    "image/jpg": "jpeg",
+    "image/pjpeg": "jpeg",
+    "image/png": "png",
+    "image/tiff": "tiff",
+    "application/dicom": "dicom",
+    "application/octet-stream": None,
+}
+"""What a sender may say of the value; None claims nothing."""
 
 NAMES: Final = {"jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "dicom": "DICOM"}
 
@@ -28,10 +39,15 @@ _OTHERS: Final = (
 def kind_of(value: bytes, content_type: str | None = None) -> Kind:
     """The kind, Rejected when it is none that is screened or not the one `content_type` claims."""
     kind = _sniff(value)
-    claimed = CONTENT_TYPES.get(content_type) if content_type else None
+    claimed = CONTENT_TYPES.get(plain_content_type(content_type)) if content_type else None
     if claimed is not None and claimed != kind:
         raise refuse("content-type-mismatch", kind=NAMES[kind])
     return kind
+
+
+def plain_content_type(text: str) -> str:
+    """In lower case and without parameters."""
+    return text[:128].partition(";")[0].strip().lower()
 
 
 def _sniff(value: bytes) -> Kind:

@@ -27,7 +27,7 @@ class Limits:
     min_side: int = 32
     max_frames: int = 1
     max_scans: int = 64
-    max_memory: int = 768 * _MIB
+    max_memory: int = 512 * _MIB
 
     def check_bytes(self, size: int) -> None:
         """The file's own size."""

@@ -13,21 +13,11 @@ from typing import Any, Final, NoReturn
 
 from pydantic import ValidationError
 
+from eyestream.decoding.kinds import CONTENT_TYPES, plain_content_type
 from eyestream.decoding.refusals import refuse
 from eyestream.records import HEADER_CONTENT_TYPE, HEADER_META, META_SCHEMA, ImageMeta
 
 MAX_META_BYTES: Final = 16 * 1024
-
-CONTENT_TYPES: Final[Mapping[str, str | None]] = {
-    "image/jpeg": "jpeg",
-    "image/jpg": "jpeg",
-    "image/pjpeg": "jpeg",
-    "image/png": "png",
-    "image/tiff": "tiff",
-    "application/dicom": "dicom",
-    "application/octet-stream": None,
-}
-"""What a sender may say of the value; None claims nothing."""
 
 _EARLIEST: Final = dt.datetime(1990, 1, 1, tzinfo=dt.UTC)
 _LATEST: Final = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
@@ -79,7 +69,7 @@ def read_content_type(headers: Mapping[str, bytes]) -> str | None:
     raw = headers.get(HEADER_CONTENT_TYPE)
     if raw is None:
         return None
-    name = raw[:128].partition(b";")[0].strip().lower().decode("ascii", "replace") if isinstance(raw, bytes) else ""
+    name = plain_content_type(raw.decode("ascii", "replace")) if isinstance(raw, bytes) else ""
     if name not in CONTENT_TYPES:
         raise refuse("unknown-content-type")
     return name

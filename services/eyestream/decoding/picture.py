@@ -47,7 +47,7 @@ def decode(
     limits.check_bytes(len(value))
     source = _OPENERS[kind_of(value, content_type)](value, limits)
     turn = orientation if orientation != 1 else source.orientation
-    pixels, box, eighths = _read_large_enough(source, turn, (height, width), preprocessing)
+    pixels, box, eighths = _read_large_enough(source, turn, (height, width), preprocessing, limits)
     layout = lay_out(upright_size(box.size, turn), (height, width), preprocessing)
     resized = resample(
         pixels,
@@ -62,7 +62,7 @@ def decode(
 
 
 def _read_large_enough(
-    source: Source, turn: int, into: tuple[int, int], preprocessing: Preprocessing
+    source: Source, turn: int, into: tuple[int, int], preprocessing: Preprocessing, limits: Limits
 ) -> tuple[Pixels, Box, int]:
     """The picture at the smallest scale whose field of view covers the input, that field at full size, and the eighths.
 
@@ -72,15 +72,20 @@ def _read_large_enough(
     if preprocessing.crop == "none":
         whole = WHOLE.scaled(source.height, source.width)
         eighths = _scale(source, upright_size(whole.size, turn), into, preprocessing)
-        return source.read(eighths), whole, eighths
+        return _read(source, eighths, limits), whole, eighths
     shorter = min(source.height, source.width)
     eighths = _scale(source, (shorter, shorter), into, preprocessing)
-    pixels = source.read(eighths)
+    pixels = _read(source, eighths, limits)
     field = find_field(pixels).scaled(source.height, source.width)
     enough = _scale(source, upright_size(field.size, turn), into, preprocessing)
     if enough > eighths:
-        return source.read(enough), field, enough
+        return _read(source, enough, limits), field, enough
     return pixels, field, eighths
+
+
+def _read(source: Source, eighths: int, limits: Limits) -> Pixels:
+    limits.check_memory(source.memory(eighths))
+    return source.read(eighths)
 
 
 def _scale(source: Source, size: tuple[float, float], into: tuple[int, int], preprocessing: Preprocessing) -> int:

@@ -58,10 +58,9 @@ def open_png(value: bytes, limits: Limits) -> Source:
         raise refuse("transparent")
     if b"IDAT" not in names:
         raise refuse("truncated")
-    limits.check_memory(height * width * 8 + len(value))
     orientation = orientation_of(chunks[names.index(b"eXIf")].body) if b"eXIf" in names else 1
     bare = _SIGNATURE + b"".join(chunk.whole for chunk in chunks if chunk.name in _MAKES_PIXELS)
-    return Source(height, width, partial(_read, bare), orientation)
+    return Source(height, width, partial(_read, bare), orientation, overhead=len(bare))
 
 
 def _chunks(value: bytes) -> list[_Chunk]:

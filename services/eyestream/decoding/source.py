@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from eyestream.records import Pixels
 
+_BYTES_A_PIXEL = 8
+"""The array, 3, and Pillow's own copy, 4, rounded up."""
 EIGHTHS = (1, 2, 4, 8)
 """The scales at which a JPEG may be decoded, in eighths of its size.
 
@@ -27,7 +29,13 @@ class Source:
     width: int
     read: Callable[[int], Pixels]
     orientation: int = 1
+    overhead: int = 0
+    """Bytes that `read` needs beside the picture itself, whatever the scale."""
     scales: bool = False
+
+    def memory(self, eighths: int) -> int:
+        """About the most bytes that reading and then resizing at this scale holds at once."""
+        return self.overhead + _BYTES_A_PIXEL * self.height * self.width * eighths**2 // 64
 
 
 def smallest_scale(full: tuple[float, float], needed: tuple[int, int]) -> int:

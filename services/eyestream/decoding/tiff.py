@@ -64,11 +64,10 @@ def open_tiff(value: bytes, limits: Limits) -> Source:
     limits.check_size(height, width)
     if following:
         limits.check_frames(2)
-    samples = _check_samples(tags)
-    _check_pieces(value, tags, (height, width), samples)
-    limits.check_memory(height * width * (samples + 4) + 2 * len(value))
+    _check_pieces(value, tags, (height, width), _check_samples(tags))
     orientation = _one(tags, ORIENTATION, 1)
-    return Source(height, width, partial(_read, value, tags), orientation if 1 <= orientation <= 8 else 1)
+    turn = orientation if 1 <= orientation <= 8 else 1
+    return Source(height, width, partial(_read, value, tags), turn, overhead=2 * len(value))
 
 
 def _check_samples(tags: Tags) -> int:
