@@ -171,9 +171,9 @@ def _partitions(settings: Settings) -> int | None:
         return None
     from kafka import KafkaConsumer
 
-    from eyestream.apps import wiring
+    from eyestream.apps.kafka import security
 
-    consumer = KafkaConsumer(bootstrap_servers=settings.kafka.bootstrap, **wiring.security(settings.kafka))
+    consumer = KafkaConsumer(bootstrap_servers=settings.kafka.bootstrap, **security(settings.kafka))
     try:
         found = consumer.partitions_for_topic(settings.kafka.topic)
     finally:

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from eyestream import triage
+from eyestream.apps.kafka import kafka_options
 from eyestream.banks.shelf import Bank, Shelf
-from eyestream.brokers.connection import KafkaOptions
 from eyestream.brokers.kafka import KafkaBroker
 from eyestream.decoding import Limits, Preprocessing
 from eyestream.encoders.triton import TritonEncoder
@@ -131,18 +131,4 @@ async def connect(settings: Settings, metrics: Metrics) -> Wired:
 
 def broker(kafka: Kafka) -> KafkaBroker:
     """The broker these settings name, not yet connected."""
-    options = KafkaOptions(
-        bootstrap=kafka.bootstrap,
-        topic=kafka.topic,
-        group=kafka.group,
-        session_timeout_s=kafka.session_timeout_ms / 1000,
-        heartbeat_s=kafka.session_timeout_ms / 3000,
-        max_prefetch_bytes=kafka.max_prefetch_bytes,
-        security=security(kafka),
-    )
-    return KafkaBroker(options)
-
-
-def security(kafka: Kafka) -> dict[str, str | int | bool]:
-    """kafka-python's TLS and SASL options, the secret ones read from their mounted files."""
-    return kafka.security | {name: file.read_text().strip() for name, file in kafka.security_files.items()}
+    return KafkaBroker(kafka_options(kafka))

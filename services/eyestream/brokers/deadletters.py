@@ -5,6 +5,7 @@ Knows the record's headers, not how Kafka carries them.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -175,6 +176,58 @@ def marked(headers: Headers) -> str | None:
 def as_mapping(headers: Headers | None) -> Mapping[str, bytes]:
     """Headers by name; of several with one name the last counts."""
     return {name: value or b"" for name, value in headers or ()}
+
+
+def count_by_reason(letters: Iterable[DeadLetter]) -> dict[tuple[str, str], int]:
+    """(reason, stage) → how many, most frequent first."""
+    counts: dict[tuple[str, str], int] = {}
+    for letter in letters:
+        kind = letter.reason, letter.stage
+        counts[kind] = counts.get(kind, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which dead letters are meant; empty means any. `addresses` are `topic/partition/offset`, as `address` writes.
+
+    `since` and `until` are seconds since 1970 of the failure, the second excluded. A letter whose metadata cannot be
+    read has no site, programme, exam or image and matches none. With `redriven` False those put back before are out.
+    """
+
+    addresses: frozenset[str] = frozenset()
+    reason: str | None = None
+    stage: str | None = None
+    site: str | None = None
+    programme: str | None = None
+    exam: str | None = None
+    image: str | None = None
+    since: float | None = None
+    until: float | None = None
+    redriven: bool = True
+
+    @property
+    def everything(self) -> bool:
+        """True when nothing was narrowed down."""
+        return dataclasses.replace(self, redriven=True) == Selection()
+
+    def __contains__(self, letter: DeadLetter) -> bool:
+        meta = letter.meta
+        wanted = (
+            (self.reason, letter.reason),
+            (self.stage, letter.stage),
+            (self.site, meta and meta.site_id),
+            (self.programme, meta and meta.programme),
+            (self.exam, meta and meta.exam_id),
+            (self.image, meta and meta.image_id),
+        )
+        return (
+            all(want is None or want == have for want, have in wanted)
+            and (not self.addresses or address(letter.position) in self.addresses)
+            and (self.since is None or letter.failed >= self.since)
+            and (self.until is None or letter.failed < self.until)
+            and (self.redriven or not letter.redriven)
+        )
 
 
 def _meta(headers: Iterable[tuple[str, bytes]]) -> ImageMeta | None:
