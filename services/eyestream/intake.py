@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import Final
 
 from eyestream import decoding, objects, records, telemetry
+from eyestream.brokers.deadletters import REDRIVE_COUNT
 from eyestream.decoding import Limits, Preprocessing
 from eyestream.errors import Rejected
 from eyestream.records import HEADER_CONTENT_TYPE, HEADER_REF, HEADER_TRACEPARENT, Capture, ImageMeta, Message, Timings
-
-HEADER_REDRIVES: Final = "eyestream-redrive-count"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +85,7 @@ def meta_of(message: Message) -> ImageMeta | None:
 
 def attempts_of(message: Message) -> int:
     """How often this picture has been tried, this time included: one more than it was redriven."""
-    redrives = _text(message.headers.get(HEADER_REDRIVES)) or "0"
+    redrives = _text(message.headers.get(REDRIVE_COUNT)) or "0"
     return 1 + (int(redrives) if redrives.isdecimal() and len(redrives) < 6 else 0)  # noqa: PLR2004  # a hostile header
 
 

@@ -188,11 +188,6 @@ class Line:
             self._parts.metrics.pictures.labels(outcome).inc()
             self._observe("store", self._clock.time() - started)
             self._observe("total", records.now() - screening.timings.produced)
-            if outcome == "conflict":
-                log.error(
-                    "another result is already stored for this picture and identity; it stands",
-                    extra={"action": Verb.CONFLICTED, "image_id": screening.meta.image_id},
-                )
 
     async def _refuse(self, message: Message, rejection: Rejected) -> None:
         """Dead letter first, then a note in the picture's exam, then the acknowledgement: none can hide another."""

@@ -37,6 +37,8 @@ class Kafka(_Section):
     """The topic that devices write to; its dead letters go to `<topic>.dlq`."""
     group: str = "eyestream-screening"
     """The consumer group; its members share the partitions."""
+    max_message_bytes: int = Field(default=16 * 2**20, ge=2**20)
+    """Largest record the topic accepts (its max.message.bytes); larger pictures travel by reference."""
     session_timeout_ms: int = Field(default=6000, ge=1000)
     """A member silent for this long is replaced; results flow again about this long after a crash."""
     max_prefetch_bytes: int = Field(default=64 * 2**20, ge=2**20)

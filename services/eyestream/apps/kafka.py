@@ -14,6 +14,7 @@ def kafka_options(kafka: Kafka) -> KafkaOptions:
         group=kafka.group,
         session_timeout_s=kafka.session_timeout_ms / 1000,
         heartbeat_s=kafka.session_timeout_ms / 3000,
+        max_message_bytes=kafka.max_message_bytes,
         max_prefetch_bytes=kafka.max_prefetch_bytes,
         security=security(kafka),
     )

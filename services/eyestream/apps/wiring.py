@@ -57,6 +57,10 @@ class BanksInService:
             self._metrics.bank_swaps.labels(name).inc()
             log.info("bank exchanged", extra={"action": Verb.SWAPPED, "programme": name, "bank": bank.head.digest})
 
+    def retention_s(self, programme: str) -> float:
+        """How long the programme's results are kept."""
+        return self._banks[programme].programme.retention.results_days * 86_400.0
+
     def decide(self, programme: str, exam_id: str, pictures: Sequence[Picture]) -> Decision:
         """One exam's decision under its programme's rules as they stand now."""
         return triage.decide(self._banks[programme].programme, exam_id, pictures)
@@ -96,6 +100,7 @@ async def connect(settings: Settings, metrics: Metrics) -> Wired:
         decide=banks.decide,
         cluster=redis.cluster,
         shards=redis.shards,
+        retention=banks.retention_s,
         wait_replicas=redis.wait_replicas,
         wait_fsync=redis.wait_fsync,
         wait_timeout_ms=redis.wait_timeout_ms,
