@@ -28,7 +28,7 @@ def put(store_url: str, data: bytes, *, sha256: str) -> str:
     """Keep the bytes under a name made of their sha256 and return the reference to fetch them by.
 
     Durable when it returns, and never half there: bytes are written under another name and moved. Putting the same
-    bytes again, also at the same time from elsewhere, changes nothing. Raises Unavailable when the store is away or full.
+    bytes again, also at the same time from elsewhere, changes nothing. Raises Unavailable when the store is away.
     """
     if hashlib.sha256(data).hexdigest() != sha256:
         msg = "the sha256 is not that of the data"

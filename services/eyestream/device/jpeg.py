@@ -1,6 +1,7 @@
 """JPEG without its stories: segments that describe pixels stay, byte for byte, every other one goes.
 
-No pixel is decoded. Serves whole files as well as the streams of the JPEG family (lossless and JPEG-LS included) that DICOM and TIFF wrap.
+No pixel is decoded. Serves whole files as well as the streams of the JPEG family (lossless and JPEG-LS included) that
+DICOM and TIFF wrap.
 """
 
 from __future__ import annotations
