@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from eyestream.records import (
@@ -21,10 +20,11 @@ from eyestream.records import (
     Unreadable,
 )
 
+# A NaN would be valid here and unreadable in Lua and in browsers: it fails where it is made.
+_dump = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
-def _dump(value: Mapping[str, Any]) -> str:
-    # A NaN would be valid here and unreadable in Lua and in browsers: fail where it is made.
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+_POSITION = tuple(field.name for field in dataclasses.fields(Position))
+_TIMINGS = tuple(field.name for field in dataclasses.fields(Timings))
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -52,8 +52,8 @@ def dump_screening(screening: Screening) -> str:
             "programme": screening.programme,
             "findings": [_finding(finding) for finding in screening.findings],
             "ungradable": screening.ungradable,
-            "position": dataclasses.asdict(screening.position),
-            "timings": dataclasses.asdict(screening.timings),
+            "position": {name: getattr(screening.position, name) for name in _POSITION},
+            "timings": {name: getattr(screening.timings, name) for name in _TIMINGS},
             "traceparent": screening.traceparent,
         }
     )
@@ -97,7 +97,11 @@ def dump_picture(picture: Picture) -> str:
 
 def load_picture(text: str | bytes) -> Picture:
     """The picture that `dump_picture` was given."""
-    raw = json.loads(text)
+    return picture_from(json.loads(text))
+
+
+def picture_from(raw: dict[str, Any]) -> Picture:
+    """The same, of JSON already read."""
     return Picture(**{**raw, "findings": _findings(raw.get("findings"))})
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,10 +50,15 @@ class _Standing:
     pictures: tuple[Picture, ...]
 
     @classmethod
-    def read(cls, reply: Sequence[Any]) -> _Standing:
-        version, decided, programme, day, pictures = reply
-        known = sorted((codec.load_picture(picture) for picture in pictures), key=lambda picture: picture.image_id)
-        return cls(int(version), int(decided), programme, day, tuple(known))
+    def read(cls, reply: str) -> _Standing:
+        raw = json.loads(reply)
+        known = sorted(map(codec.picture_from, raw.pop("pictures")), key=lambda picture: picture.image_id)
+        return cls(**raw, pictures=tuple(known))
+
+
+def _last_of_each(exams: Sequence[str]) -> set[int]:
+    """Of the calls for an exam in one pipeline, only the last one's answer knows all its pictures."""
+    return set({exam: index for index, exam in enumerate(exams)}.values())
 
 
 class RedisSink:
@@ -116,11 +122,13 @@ class RedisSink:
 
     async def _store(self, screenings: Sequence[Screening]) -> list[Outcome]:
         at = self._clock()
-        replies = await self._server.run([self._store_call(screening, at) for screening in screenings])
-        outcomes: list[Outcome] = [outcome for outcome, _ in replies]
         exams = [screening.meta.exam_id for screening in screenings]
-        # The last answer for an exam is the one that knows all its pictures.
-        await self._settle({exam: standing for exam, (_, standing) in zip(exams, replies, strict=True)})
+        last = _last_of_each(exams)
+        replies = await self._server.run(
+            [self._store_call(screening, at, ask=index in last) for index, screening in enumerate(screenings)]
+        )
+        outcomes: list[Outcome] = [outcome for outcome, _ in replies]
+        await self._settle({exams[index]: replies[index][1] for index in last})
         await self._harden(exams)
         return outcomes
 
@@ -129,9 +137,12 @@ class RedisSink:
         if not pictures:
             return
         async with self._server_at_hand():
-            replies = await self._server.run([self._note_call(note) for note in pictures])
             exams = [note.meta.exam_id for note in pictures]
-            await self._settle({exam: standing for exam, (_, standing) in zip(exams, replies, strict=True)})
+            last = _last_of_each(exams)
+            replies = await self._server.run(
+                [self._note_call(note, ask=index in last) for index, note in enumerate(pictures)]
+            )
+            await self._settle({exams[index]: replies[index][1] for index in last})
             await self._harden(exams)
 
     async def check(self) -> None:
@@ -148,7 +159,7 @@ class RedisSink:
     def _ttl(self, programme: str) -> int:
         return max(1, int(self._retention(programme)))
 
-    def _store_call(self, screening: Screening, at: float) -> Call:
+    def _store_call(self, screening: Screening, at: float, *, ask: bool) -> Call:
         meta, identity = screening.meta, str(screening.identity)
         if screening.timings.stored is None:
             screening = dataclasses.replace(screening, timings=dataclasses.replace(screening.timings, stored=at))
@@ -172,10 +183,11 @@ class RedisSink:
                 meta.captured_at.timestamp(),
                 self._ttl(meta.programme),
                 _KEEP_CONFLICTS,
+                int(ask),
             ],
         )
 
-    def _note_call(self, note: Unreadable) -> Call:
+    def _note_call(self, note: Unreadable, *, ask: bool) -> Call:
         meta, day = note.meta, str(utc(self._clock()).date())
         return Call(
             "note",
@@ -191,10 +203,11 @@ class RedisSink:
                 day,
                 meta.captured_at.timestamp(),
                 self._ttl(meta.programme),
+                int(ask),
             ],
         )
 
-    async def _settle(self, replies: Mapping[str, Sequence[Any]]) -> None:
+    async def _settle(self, replies: Mapping[str, str]) -> None:
         """Decide every exam whose decision is older than its pictures, until nothing changed in between."""
         open_ = {exam: _Standing.read(reply) for exam, reply in replies.items()}
         for _ in range(_ROUNDS):
