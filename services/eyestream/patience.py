@@ -49,6 +49,9 @@ class Patience:
             if state.attempt_number == 1:
                 log.warning("%s", error, extra={"action": Verb.RETRIED, "part": part})
 
+        async def once() -> T:  # tenacity awaits only what it sees to be a coroutine function
+            return await attempt()
+
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Unavailable),
             wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
@@ -56,7 +59,7 @@ class Patience:
             before_sleep=before_sleep,
         )
         try:
-            result: T = await retrying(attempt)
+            result: T = await retrying(once)
         finally:
             self._settle(part)
         if part is not None:
