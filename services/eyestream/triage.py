@@ -87,6 +87,10 @@ def _outcome(eyes: Sequence[_Eye]) -> Outcome:
 def _distinct(pictures: Sequence[Picture]) -> list[Picture]:
     read = {picture.image_id for picture in pictures if picture.unreadable is None}
     kept = {picture for picture in pictures if picture.unreadable is None or picture.image_id not in read}
+    by_image = sorted(kept, key=lambda picture: picture.image_id)
+    if len(read) + sum(1 for picture in kept if picture.unreadable is not None) == len(kept):
+        return by_image
+    # One image with two results, of two banks say: both stay, in an order of their own that costs more to find.
     return sorted(kept, key=lambda picture: (picture.image_id, repr(picture)))
 
 

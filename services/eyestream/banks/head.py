@@ -208,6 +208,9 @@ def _faults_of_view(view: View, rows: int) -> Iterator[str]:
             yield f"{name} is {array.dtype}, not float32"
         if not np.isfinite(array).all():
             yield f"{name} holds numbers that are not finite"
+        if array.ndim != (1 if name == "bias" else 2):
+            yield f"{name} is {list(array.shape)}: rows and columns expected, one row for a bias"
+            return
     d = view.prototypes.shape[-1]
     expected: dict[str, tuple[int, ...]] = {
         "prototypes": (rows, d),

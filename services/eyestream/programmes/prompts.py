@@ -31,11 +31,12 @@ def _faults(document: dict[str, Any], text: str, source: str) -> Iterator[str]:
     for table, index, row, sides in tables:
         start = reading.line_of_table(text, table, index)
         first: dict[str, tuple[str, str]] = {}
-        written: dict[str, int] = {}
         for side in sides:
+            here = reading.line_of_key(text, side, start=start)
+            written: dict[str, int] = {}
             for phrase in row.get(side, ()):
                 written[phrase] = written.get(phrase, 0) + 1
-                line = reading.line_of_string(text, phrase, start=start, occurrence=written[phrase])
+                line = reading.line_of_string(text, phrase, start=here, occurrence=written[phrase])
                 name = row.get("id", row.get("name"))
                 key = normal(phrase)
                 if not key:

@@ -34,6 +34,17 @@ def line_of_table(text: str, table: str, index: int = 0) -> int:
     return 1
 
 
+def line_of_key(text: str, key: str, *, start: int) -> int:
+    """The line, from `start` on and inside its table, that sets the key; `start` when none does."""
+    setting = re.compile(rf"^\s*{re.escape(key)}\s*=")
+    for number, line in enumerate(text.splitlines()[start - 1 :], start=start):
+        if setting.match(line):
+            return number
+        if number > start and _HEADER.match(line):
+            break
+    return start
+
+
 def line_of_string(text: str, literal: str, *, start: int, occurrence: int = 1) -> int:
     """The line, from `start` on and inside its table, where the quoted string stands for the n-th time.
 

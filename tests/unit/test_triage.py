@@ -1,0 +1,406 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eyestream.programmes import Programme
+from eyestream.records import Finding, Picture
+from eyestream.triage import decide
+
+SCALE = """
+schema_version = 1
+name = "test"
+title = "Test"
+[[urgencies]]
+name = "urgent"
+title = "Urgent"
+rank = 3
+within_days = 14
+[[urgencies]]
+name = "soon"
+title = "Soon"
+rank = 2
+within_days = 42
+[[urgencies]]
+name = "routine"
+title = "Routine"
+rank = 1
+within_days = 91
+[[conditions]]
+id = "haemorrhages"
+title = "Haemorrhages"
+positive = ["haemorrhages"]
+urgency = "soon"
+[[conditions]]
+id = "exudates"
+title = "Exudates"
+positive = ["exudates"]
+urgency = "routine"
+[[conditions]]
+id = "microaneurysms"
+title = "Microaneurysms"
+positive = ["microaneurysms"]
+[[conditions]]
+id = "blur"
+title = "Out of focus"
+role = "quality"
+positive = ["a blurred picture"]
+[[rules]]
+name = "both-signs"
+when = ["haemorrhages", "exudates"]
+urgency = "urgent"
+because = "Haemorrhages and exudates in one eye"
+"""
+CONDITIONS = ("haemorrhages", "exudates", "microaneurysms")
+TWO_FIELDS = '[required]\nfields = ["macula", "disc"]\n'
+UNJUDGED = '[ungradable]\nurgency = "routine"\nrefer_after = 3\n[unreadable]\nurgency = "routine"\nrefer_after = 2\n'
+
+
+def programme(*more):
+    return Programme.parse(SCALE + "\n".join(more))
+
+
+ANY = programme(UNJUDGED)
+FIELDS = programme(TWO_FIELDS, UNJUDGED)
+WHATEVER = programme('[required]\neyes = "photographed"\n', UNJUDGED)
+REFERS = programme(UNJUDGED.replace("refer_after = 3", 'refer_after = 3\nfindings = "refer"'))
+PATIENT = programme('[ungradable]\nurgency = "routine"\n[unreadable]\nurgency = "routine"\n')
+
+
+def finding(condition, probability, threshold=0.5):
+    return Finding(condition, probability, threshold, "balanced", f"phrase for {condition}")
+
+
+def picture(image, eye, *found, field="macula", bad=None, lost=None, asked=CONDITIONS):
+    """A picture in which `found` is positive, each a condition or (condition, probability)."""
+    seen = dict(item if isinstance(item, tuple) else (item, 0.9) for item in found)
+    if lost is not None:
+        return Picture(image, eye, field, unreadable=lost)
+    every = tuple(finding(name, seen.pop(name, 0.1)) for name in asked)
+    extra = tuple(finding(name, probability) for name, probability in seen.items())
+    return Picture(image, eye, field, (*every, *extra), ungradable=bad)
+
+
+def said(decision):
+    return decision.outcome, decision.urgency, decision.rank, decision.eyes
+
+
+CLEAR, FOUND, BAD, LOST, NONE = "clear", "found", "bad", "lost", "none"
+
+
+def one_eye(kind, eye):
+    pictures = {
+        CLEAR: [picture(f"{eye}1", eye)],
+        FOUND: [picture(f"{eye}1", eye, "haemorrhages")],
+        BAD: [picture(f"{eye}1", eye, bad="blur")],
+        LOST: [picture(f"{eye}1", eye, lost="truncated")],
+        NONE: [],
+    }
+    return pictures[kind]
+
+
+STATUS = {CLEAR: "clear", FOUND: "referred", BAD: "ungradable", LOST: "ungradable", NONE: "missing"}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "outcome", "urgency", "rank"),
+    [
+        ((CLEAR, CLEAR), "clear", "none", 0),
+        ((CLEAR, FOUND), "refer", "soon", 23),
+        ((CLEAR, BAD), "recapture", "routine", 12),
+        ((CLEAR, LOST), "recapture", "routine", 12),
+        ((CLEAR, NONE), "incomplete", "none", 1),
+        ((FOUND, FOUND), "refer", "soon", 23),
+        ((FOUND, BAD), "refer", "soon", 23),
+        ((FOUND, LOST), "refer", "soon", 23),
+        ((FOUND, NONE), "refer", "soon", 23),
+        ((BAD, BAD), "recapture", "routine", 12),
+        ((BAD, LOST), "recapture", "routine", 12),
+        ((BAD, NONE), "recapture", "routine", 12),
+        ((LOST, LOST), "recapture", "routine", 12),
+        ((LOST, NONE), "recapture", "routine", 12),
+        ((NONE, NONE), "incomplete", "none", 1),
+    ],
+)
+def test_two_eyes_make_one_decision(kinds, outcome, urgency, rank):
+    for right, left in {kinds, kinds[::-1]}:
+        decision = decide(PATIENT, "exam", [*one_eye(right, "R"), *one_eye(left, "L")])
+        assert said(decision) == (outcome, urgency, rank, {"R": STATUS[right], "L": STATUS[left]})
+
+
+LEFT_CLEAR = [picture("lm", "L"), picture("ld", "L", field="disc")]
+
+
+@pytest.mark.parametrize(
+    ("macula", "disc", "status", "outcome"),
+    [
+        (CLEAR, CLEAR, "clear", "clear"),
+        (CLEAR, FOUND, "referred", "refer"),
+        (CLEAR, BAD, "ungradable", "recapture"),
+        (CLEAR, LOST, "ungradable", "recapture"),
+        (CLEAR, NONE, "missing", "incomplete"),
+        (FOUND, CLEAR, "referred", "refer"),
+        (FOUND, BAD, "referred", "refer"),
+        (FOUND, NONE, "referred", "refer"),
+        (BAD, BAD, "ungradable", "recapture"),
+        (BAD, NONE, "ungradable", "recapture"),
+        (NONE, LOST, "ungradable", "recapture"),
+        (NONE, CLEAR, "missing", "incomplete"),
+    ],
+)
+def test_an_eye_is_clear_only_when_every_required_field_was_judged(macula, disc, status, outcome):
+    def taken(kind, field):
+        found = ("haemorrhages",) if kind == FOUND else ()
+        bad, lost = ("blur" if kind == BAD else None), ("truncated" if kind == LOST else None)
+        return [] if kind == NONE else [picture(f"r-{field}", "R", *found, field=field, bad=bad, lost=lost)]
+
+    decision = decide(FIELDS, "exam", [*LEFT_CLEAR, *taken(macula, "macula"), *taken(disc, "disc")])
+    assert (decision.eyes["R"], decision.outcome) == (status, outcome)
+    assert decision.eyes["L"] == "clear"
+
+
+def test_a_picture_of_an_unnamed_field_does_not_stand_for_a_required_one():
+    pictures = [*LEFT_CLEAR, picture("r1", "R"), picture("r2", "R", field="other")]
+    decision = decide(FIELDS, "exam", pictures)
+    assert (decision.outcome, decision.eyes["R"]) == ("incomplete", "missing")
+    assert "right eye: no picture of the disc yet" in decision.notes
+
+
+def test_an_ungradable_picture_of_an_unnamed_field_may_have_shown_what_is_lacking():
+    pictures = [*LEFT_CLEAR, picture("r1", "R"), picture("r2", "R", field="other", bad="blur")]
+    assert decide(FIELDS, "exam", pictures).eyes["R"] == "ungradable"
+
+
+def test_a_gradable_picture_of_the_same_field_makes_up_for_an_ungradable_one():
+    pictures = [picture("l", "L"), picture("r1", "R", bad="blur"), picture("r2", "R"), picture("r3", "R", lost="empty")]
+    decision = decide(ANY, "exam", pictures)
+    assert said(decision) == ("clear", "none", 0, {"R": "clear", "L": "clear"})
+    assert "right eye: 2 pictures could not be judged (Out of focus, empty)" in decision.notes
+
+
+def test_a_referral_is_not_hidden_by_a_clear_or_ungradable_fellow_picture():
+    found = picture("r1", "R", "haemorrhages")
+    fellows = [picture("r2", "R"), picture("r3", "R", bad="blur"), picture("r4", "R", lost="empty"), picture("l", "L")]
+    for count in range(len(fellows) + 1):
+        decision = decide(ANY, "exam", [*fellows[:count], found])
+        assert (decision.outcome, decision.urgency, decision.eyes["R"]) == ("refer", "soon", "referred")
+        assert decision.reasons[0].image_id == "r1"
+
+
+def test_the_most_probable_picture_of_each_eye_and_condition_is_the_reason():
+    pictures = [
+        picture("r1", "R", ("haemorrhages", 0.6)),
+        picture("r2", "R", ("haemorrhages", 0.8)),
+        picture("l1", "L", ("haemorrhages", 0.7)),
+        picture("l2", "L", ("exudates", 0.95)),
+    ]
+    reasons = decide(programme().model_copy(update={"rules": ()}), "exam", pictures).reasons
+    assert [(r.laterality, r.image_id, r.finding.condition, r.urgency) for r in reasons] == [
+        ("R", "r2", "haemorrhages", "soon"),
+        ("L", "l1", "haemorrhages", "soon"),
+        ("L", "l2", "exudates", "routine"),
+    ]
+
+
+def test_of_equally_probable_pictures_the_same_one_is_always_named():
+    pictures = [picture("r2", "R", "haemorrhages"), picture("r1", "R", "haemorrhages")]
+    assert {decide(ANY, "exam", order).reasons[0].image_id for order in (pictures, pictures[::-1])} == {"r1"}
+
+
+def test_findings_together_in_one_eye_raise_the_urgency():
+    apart = decide(ANY, "exam", [picture("r", "R", "haemorrhages"), picture("l", "L", "exudates")])
+    together = decide(ANY, "exam", [picture("r1", "R", "haemorrhages"), picture("r2", "R", "exudates")])
+    assert (apart.urgency, together.urgency) == ("soon", "urgent")
+    assert {reason.urgency for reason in together.reasons} == {"urgent"}
+    assert together.notes[0] == "Haemorrhages and exudates in one eye: urgent"
+
+
+def test_a_finding_in_an_unknown_eye_counts_for_either_eye_in_a_rule():
+    decision = decide(ANY, "exam", [picture("l", "L", "haemorrhages"), picture("u", "U", "exudates")])
+    assert decision.urgency == "urgent"
+
+
+def test_a_rule_may_look_at_both_eyes_and_ask_for_fewer_than_all():
+    rule = """
+[[rules]]
+name = "two-of-three"
+when = ["haemorrhages", "exudates", "microaneurysms"]
+at_least = 2
+where = "either-eye"
+urgency = "urgent"
+because = "Two signs"
+"""
+    two = [picture("r", "R", "microaneurysms"), picture("l", "L", "exudates")]
+    assert decide(programme(rule), "exam", two).urgency == "urgent"
+    assert decide(programme(rule), "exam", two[:1]).outcome == "incomplete"
+
+
+def test_a_finding_without_urgency_is_noted_and_refers_nobody():
+    decision = decide(ANY, "exam", [picture("r", "R", "microaneurysms"), picture("l", "L")])
+    assert said(decision) == ("clear", "none", 0, {"R": "clear", "L": "clear"})
+    assert [(reason.finding.condition, reason.urgency) for reason in decision.reasons] == [("microaneurysms", "none")]
+    assert "Microaneurysms in the right eye: noted, not referred" in decision.notes
+
+
+def test_a_finding_in_an_ungradable_picture_is_told_but_refers_only_where_the_programme_says_so():
+    pictures = [picture("r", "R", "haemorrhages", bad="blur"), picture("l", "L")]
+    noted, referred = decide(ANY, "exam", pictures), decide(REFERS, "exam", pictures)
+    assert (noted.outcome, noted.reasons) == ("recapture", ())
+    assert "Haemorrhages in the right eye: not counted, the picture could not be judged" in noted.notes
+    assert (referred.outcome, referred.eyes["R"]) == ("refer", "referred")
+
+
+def test_a_finding_the_programme_does_not_know_refers_all_the_same():
+    decision = decide(ANY, "exam", [picture("r", "R", "macular-hole"), picture("l", "L")])
+    assert (decision.outcome, decision.urgency) == ("refer", "routine")
+    assert any("macular-hole" in note and "another version" in note for note in decision.notes)
+
+
+def test_a_picture_not_judged_for_every_finding_clears_no_eye():
+    old = picture("r", "R", asked=CONDITIONS[:2])
+    decision = decide(ANY, "exam", [old, picture("l", "L")])
+    assert (decision.outcome, decision.eyes["R"]) == ("incomplete", "missing")
+    assert any("score it again" in note for note in decision.notes)
+    found = picture("r", "R", "haemorrhages", asked=CONDITIONS[:2])
+    assert decide(ANY, "exam", [found, picture("l", "L")]).outcome == "refer"
+
+
+def test_a_picture_of_an_unknown_eye_clears_no_eye():
+    decision = decide(ANY, "exam", [picture("u1", "U"), picture("u2", "U")])
+    assert said(decision) == ("incomplete", "none", 1, {"R": "missing", "L": "missing"})
+    assert "2 pictures of an unknown eye: cannot clear an eye" in decision.notes
+
+
+def test_a_finding_in_an_unknown_eye_refers_the_exam():
+    decision = decide(ANY, "exam", [picture("u", "U", "exudates"), picture("r", "R"), picture("l", "L")])
+    assert said(decision) == ("refer", "routine", 13, {"R": "clear", "L": "clear", "U": "referred"})
+
+
+@pytest.mark.parametrize(
+    ("pictures", "outcome", "eyes"),
+    [
+        ([], "incomplete", {"R": "missing", "L": "missing"}),
+        ([picture("r", "R")], "clear", {"R": "clear", "L": "missing"}),
+        ([picture("u", "U")], "clear", {"R": "missing", "L": "missing", "U": "clear"}),
+        (
+            [picture("u", "U"), picture("v", "U", bad="blur")],
+            "recapture",
+            {"R": "missing", "L": "missing", "U": "ungradable"},
+        ),
+        ([picture("r", "R"), picture("l", "L", bad="blur")], "recapture", {"R": "clear", "L": "ungradable"}),
+    ],
+)
+def test_a_programme_may_take_whatever_eye_was_photographed(pictures, outcome, eyes):
+    decision = decide(WHATEVER, "exam", pictures)
+    assert (decision.outcome, decision.eyes) == (outcome, eyes)
+
+
+@pytest.mark.parametrize(("kind", "enough"), [("bad", 3), ("lost", 2)])
+def test_an_eye_that_again_and_again_cannot_be_judged_is_referred(kind, enough):
+    tries = [picture(f"r{i}", "R", **{kind: "blur" if kind == "bad" else "truncated"}) for i in range(enough)]
+    before = decide(ANY, "exam", [picture("l", "L"), *tries[:-1]])
+    after = decide(ANY, "exam", [picture("l", "L"), *tries])
+    assert (before.outcome, before.rank) == ("recapture", 12)
+    assert said(after) == ("refer", "routine", 13, {"R": "ungradable", "L": "clear"})
+    assert any("referred because" in note for note in after.notes)
+    assert decide(ANY, "exam", [picture("l", "L"), *tries, picture("r9", "R")]).outcome == "clear"
+
+
+def test_failures_of_two_eyes_are_not_added_up():
+    tries = [picture("r1", "R", bad="blur"), picture("r2", "R", bad="blur"), picture("l1", "L", bad="blur")]
+    assert decide(ANY, "exam", tries).outcome == "recapture"
+
+
+def test_a_picture_that_was_judged_is_no_longer_unreadable():
+    pictures = [picture("r", "R", lost="truncated"), picture("r", "R"), picture("l", "L")]
+    decision = decide(ANY, "exam", pictures)
+    assert (decision.outcome, decision.notes) == ("clear", ())
+
+
+def test_no_note_holds_more_than_titles_eyes_and_counts():
+    """Image identifiers stay in reasons; notes are shown wherever an exam is."""
+    pictures = [picture("IMAGE-A", "R", "haemorrhages", bad="blur"), picture("IMAGE-B", "U", lost="truncated")]
+    assert not any("IMAGE" in note for note in decide(ANY, "exam", pictures).notes)
+
+
+probabilities = st.floats(0, 1).map(lambda value: round(value, 3))
+
+
+@st.composite
+def some_picture(draw, positive=None):
+    eye = draw(st.sampled_from(["R", "L", "U"]))
+    field = draw(st.sampled_from(["macula", "disc", "other"]))
+    image = draw(st.sampled_from([f"i{n}" for n in range(30)]))
+    kind = draw(st.sampled_from(["judged", "judged", "bad", "lost"]))
+    if kind == "lost" and positive is None:
+        return picture(image, eye, field=field, lost=draw(st.sampled_from(["truncated", "empty"])))
+    found = {name: draw(probabilities) for name in (*CONDITIONS, "macular-hole") if draw(st.booleans())}
+    if positive is not None:
+        found[positive] = draw(st.floats(0.5, 1))
+        image = f"new-{image}"
+    asked = CONDITIONS if draw(st.integers(0, 4)) else CONDITIONS[:1]
+    bad = "blur" if kind == "bad" else None
+    return picture(image, eye, *found.items(), field=field, bad=bad, asked=asked)
+
+
+exams = st.lists(some_picture(), max_size=9)
+programmes = st.sampled_from([ANY, FIELDS, WHATEVER, REFERS, PATIENT])
+thorough = settings(derandomize=True, deadline=None, max_examples=120)
+
+
+@thorough
+@given(programmes, exams, st.randoms(use_true_random=False))
+def test_order_and_duplicates_change_nothing(rules, pictures, random):
+    shuffled = [*pictures, *random.choices(pictures, k=3)] if pictures else []
+    random.shuffle(shuffled)
+    assert decide(rules, "exam", shuffled) == decide(rules, "exam", pictures)
+
+
+@thorough
+@given(programmes, exams, some_picture(positive="exudates"))
+def test_a_picture_with_a_finding_that_refers_never_lowers_the_rank(rules, pictures, more):
+    before, after = decide(rules, "exam", pictures), decide(rules, "exam", [*pictures, more])
+    assert after.rank >= before.rank
+    if more.ungradable is None:
+        assert after.outcome == "refer"
+
+
+@thorough
+@given(programmes, exams, some_picture())
+def test_no_picture_takes_a_finding_back(rules, pictures, more):
+    """Whatever comes, what was found and where stays a reason, and no less urgent."""
+    more = picture(f"new-{more.image_id}", more.laterality, field=more.field, bad=more.ungradable, lost=more.unreadable)
+    before, after = decide(rules, "exam", pictures), decide(rules, "exam", [*pictures, more])
+    kept = {(reason.laterality, reason.finding.condition): reason.urgency for reason in after.reasons}
+    for reason in before.reasons:
+        assert rules.rank_of(kept[reason.laterality, reason.finding.condition]) >= rules.rank_of(reason.urgency)
+
+
+@thorough
+@given(programmes, exams)
+def test_a_clear_exam_has_every_eye_judged_and_nothing_that_refers(rules, pictures):
+    decision = decide(rules, "exam", pictures)
+    read = {p.image_id for p in pictures if p.unreadable is None}
+    gradable = [p for p in pictures if p.ungradable is None and p.image_id in read and p.unreadable is None]
+    referring = {"haemorrhages", "exudates", "macular-hole"}
+    positive = any(f.positive and f.condition in referring for p in gradable for f in p.findings)
+    if positive:
+        assert decision.outcome == "refer"
+    if decision.outcome == "clear":
+        assert not positive
+        eyes = ("R", "L") if rules.required.eyes == "both" else {p.laterality for p in pictures}
+        wanted = list(itertools.product(eyes, rules.required.fields or [None]))
+        assert wanted
+        for eye, field in wanted:
+            assert any(p.laterality == eye and field in {None, p.field} for p in gradable)
+
+
+@thorough
+@given(programmes, exams)
+def test_rank_orders_by_urgency_and_then_by_outcome(rules, pictures):
+    decision = decide(rules, "exam", pictures)
+    assert decision.rank // 10 == rules.rank_of(decision.urgency)
+    assert ["clear", "incomplete", "recapture", "refer"][decision.rank % 10] == decision.outcome
