@@ -10,7 +10,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from eyestream import decoding, objects, records, telemetry
-from eyestream.brokers.deadletters import REDRIVE_COUNT
+from eyestream.brokers.deadletters import redrives
 from eyestream.decoding import Limits, Preprocessing
 from eyestream.errors import Rejected
 from eyestream.records import HEADER_CONTENT_TYPE, HEADER_REF, HEADER_TRACEPARENT, Capture, ImageMeta, Message, Timings
@@ -85,8 +85,7 @@ def meta_of(message: Message) -> ImageMeta | None:
 
 def attempts_of(message: Message) -> int:
     """How often this picture has been tried, this time included: one more than it was redriven."""
-    redrives = _text(message.headers.get(REDRIVE_COUNT)) or "0"
-    return 1 + (int(redrives) if redrives.isdecimal() and len(redrives) < 6 else 0)  # noqa: PLR2004  # a hostile header
+    return 1 + redrives(message.headers.items())
 
 
 def _text(raw: bytes | None) -> str | None:
