@@ -67,7 +67,8 @@ class Database:
             try:
                 yield self._connection
             finally:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
 
     def shrink(self) -> None:
         """Give freed space back to the disk."""

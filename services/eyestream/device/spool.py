@@ -6,12 +6,13 @@ when it is marked as sent. Any process may be killed, and the power cut, at any 
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from eyestream import records, telemetry
 from eyestream.device.database import Database, DiskFull
@@ -157,8 +158,9 @@ class Spool:
     def still_waiting(self, image_ids: Collection[str]) -> int:
         """How many of these have yet to be sent."""
         with self._database.reading() as database:
-            query = "SELECT COUNT(*) FROM pictures WHERE image_id = ?"
-            return sum(database.execute(query, (each,)).fetchone()[0] for each in image_ids)
+            known = "SELECT COUNT(*) FROM pictures JOIN json_each(?) ON image_id = value"
+            count: int = database.execute(known, (json.dumps(sorted(set(image_ids))),)).fetchone()[0]
+            return count
 
     def remember_file(self, fingerprint: str) -> None:
         """A watched file with this fingerprint is done with; idempotent."""
@@ -205,6 +207,12 @@ class Spool:
             forgotten = database.execute("DELETE FROM sent WHERE sent_at < ?", (before,)).rowcount
         self._database.shrink()
         return forgotten
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the file. Idempotent."""

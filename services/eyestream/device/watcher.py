@@ -73,8 +73,8 @@ class FolderWatcher:
     """Hands each whole file of the folder, subfolders included, to `take`, oldest first.
 
     A file that was taken is moved to `sent/`, a refused one to `refused/` with its reason beside it; with a `memory`
-    all stay where they are and are remembered. When `take` raises Unavailable the file stays and is tried again. `take` is
-    safe to repeat, so a crash at any point only means that.
+    all stay where they are and are remembered. When `take` raises Unavailable the file stays and is tried again. `take`
+    is safe to repeat, so a crash at any point only means that.
     """
 
     def __init__(
