@@ -27,7 +27,7 @@ def url(tmp_path_factory):
 
 
 async def fill(url):
-    sink = RedisSink(url, Judge(), clock=lambda: NOON.timestamp())
+    sink = RedisSink(url, Judge(), clock=NOON.timestamp)
     await sink.store(
         [
             a_screening("img-1", "exam-urgent", probability=0.95),

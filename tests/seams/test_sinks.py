@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import pytest
 from redis import Redis
 
@@ -9,6 +12,7 @@ from eyestream.sinks.redis_reader import ResultsReader
 from eyestream.testing import redis_server
 from eyestream.testing.contracts_sink import SinkContract, Store
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "02_add_a_sink.py"
 SERVERS = redis_server.binaries()
 # A machine without a server must fail here, not pass by testing nothing.
 NAMES = sorted(SERVERS) or ["valkey"]
@@ -31,6 +35,16 @@ class TestMemorySink(SinkContract):
     def store(self, judge):
         sink = MemorySink(judge)
         return Store((sink, sink), sink)
+
+
+class TestTheSinkOfTheExample(SinkContract):
+    @pytest.fixture
+    async def store(self, judge, tmp_path):
+        example = runpy.run_path(str(EXAMPLE))
+        sinks = tuple(example["SqliteSink"](tmp_path / "results.db", judge) for _ in range(2))
+        yield Store(sinks, sinks[0])
+        for sink in sinks:
+            await sink.close()
 
 
 class OnRedis(SinkContract):

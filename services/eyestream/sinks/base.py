@@ -27,6 +27,15 @@ DEFAULT_TOLERANCE = 0.02
 the last bits between batch sizes, and a redelivered picture rarely meets the same batch again."""
 
 
+def same_result(known: Screening, new: Screening, tolerance: float) -> bool:
+    """Whether two results under one identity are one: the same file, the same conditions, alike but for noise."""
+    if known.meta.sha256 != new.meta.sha256:
+        return False
+    before = {finding.condition: finding.probability for finding in known.findings}
+    after = {finding.condition: finding.probability for finding in new.findings}
+    return before.keys() == after.keys() and all(abs(before[name] - after[name]) <= tolerance for name in before)
+
+
 @dataclass(frozen=True, slots=True)
 class Exam:
     """All that is known of one exam.

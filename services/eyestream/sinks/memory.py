@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 
 from eyestream.errors import Unavailable
 from eyestream.records import Decision, Identity, Outcome, Picture, Screening, Unreadable, now, utc
-from eyestream.sinks.base import DEFAULT_TOLERANCE, WAITING, Decide, Decided, Exam, WorklistEntry, WorklistPage
+from eyestream.sinks.base import (
+    DEFAULT_TOLERANCE,
+    WAITING,
+    Decide,
+    Decided,
+    Exam,
+    WorklistEntry,
+    WorklistPage,
+    same_result,
+)
 from eyestream.sinks.codec import picture_of
 
 PART = "memory"
-
-
-def same_result(known: Screening, new: Screening, tolerance: float) -> bool:
-    """The same picture, the same conditions, and every probability within the noise of the engine."""
-    if known.meta.sha256 != new.meta.sha256:
-        return False
-    before = {finding.condition: finding.probability for finding in known.findings}
-    after = {finding.condition: finding.probability for finding in new.findings}
-    return before.keys() == after.keys() and all(abs(before[name] - after[name]) <= tolerance for name in before)
 
 
 @dataclass(slots=True)
