@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import pytest
 
 from eyestream.banks.build import build
@@ -24,3 +27,11 @@ class TestBuiltInBanks(BankContract):
         programme = Programme.builtin(request.param)
         origin = {"encoder_digest": digest("encoder"), "preprocessing_digest": digest("preprocessing")}
         return Bank(programme, build(programme, FakeTextEncoder(48), **origin))
+
+
+def test_the_example_swaps_a_bank_and_finds_the_new_disease(capsys):
+    example = Path(__file__).parents[2] / "examples" / "03_write_a_prompt_bank.py"
+    runpy.run_path(str(example), run_name="__main__")
+    before, after, *_ = capsys.readouterr().out.splitlines()
+    assert before.endswith("clear (none)")
+    assert after.endswith("refer (soon)")

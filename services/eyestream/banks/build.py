@@ -115,7 +115,10 @@ class _Layout:
 def _rows(layout: _Layout, text_encoder: TextEncoder) -> Vectors:
     filled = [[template.format(phrase) for template in templates] for phrase, templates in layout.texts]
     texts = list(dict.fromkeys(text for variants in filled for text in variants))
-    vectors = text_encoder.encode(texts)
+    try:
+        vectors = text_encoder.encode(texts)
+    except ValueError as error:
+        raise Misconfigured(f"the text tower cannot read a phrase of the programme: {error}") from None
     if vectors.shape != (len(texts), text_encoder.dim):
         raise Misconfigured(f"the text tower gave {list(vectors.shape)} for {len(texts)} texts of {text_encoder.dim}")
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
@@ -135,6 +138,17 @@ def _pooling(layout: _Layout, prototypes: Vectors, *, renormalise: bool) -> Vect
             raise Misconfigured(f"{name}: its phrases point in opposite directions; their mean says nothing")
         pooling[index, list(rows)] = 1.0 / (len(rows) * length)
     return pooling
+
+
+def closest(head: ScoreHead) -> dict[str, float]:
+    """For each condition that has rivals, its cosine with the nearest; near 1 the model can hardly tell them apart."""
+    classes = head.views[0].pooling @ head.views[0].prototypes
+    unit = classes / np.linalg.norm(classes, axis=1, keepdims=True)
+    return {
+        judge.condition: max(float(unit[judge.positive] @ unit[other]) for other in judge.against)
+        for judge in head.judges
+        if judge.against
+    }
 
 
 def _refuse_classes_alike(layout: _Layout, vectors: Vectors) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eyestream.banks.build import build
+from eyestream.banks.build import build, closest
 from eyestream.errors import Misconfigured
 from eyestream.programmes import Programme
 from eyestream.records import digest
@@ -138,6 +138,21 @@ def test_the_head_says_where_it_comes_from():
 
 def test_every_phrase_of_the_programme_keeps_its_words():
     assert {row.prompt for row in made().rows} >= {"drusen", "pale spots", "a healthy macula", "no retinopathy"}
+
+
+def test_a_phrase_the_tower_cannot_read_is_the_programmes_fault():
+    def refuse(_):
+        raise ValueError("too many words")
+
+    with pytest.raises(Misconfigured, match="cannot read a phrase of the programme: too many words"):
+        made(tower=Tower(refuse))
+
+
+def test_the_nearest_rival_of_each_condition_is_measured():
+    near = closest(made())
+    assert set(near) == {"drusen", "mild", "severe", "blur"}
+    rivals = [ensemble(["severe retinopathy", "many haemorrhages"]), ensemble(["no retinopathy"])]
+    assert near["mild"] == pytest.approx(max(ensemble(["mild retinopathy"]) @ rival for rival in rivals), abs=1e-5)
 
 
 def test_building_twice_gives_the_same_digest_and_another_word_another():
