@@ -1,0 +1,3 @@
+"""Package data for Triton, not for import."""
+
+from __future__ import annotations

@@ -1,0 +1,145 @@
+"""The real parts for tests that need them: one stack a session, on its own ports, in a state folder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eyestream.apps.local import PARTS, Endpoints, Stack
+from eyestream.errors import Misconfigured, Unavailable
+
+ROOT = Path(__file__).parents[1]
+STATES = ROOT / ".eyestream" / "tests"
+"""Not pytest's temporary folder: what a killed run leaves running must be found by the next one."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require", action="store_true", help="fail, do not skip, where the local stack cannot start (as with CI=true)"
+    )
+
+
+@pytest.fixture(scope="session")
+def model_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny` (pixels UINT8 [n,8,8,3] to the mean of each colour, FP16) beside the project's own models."""
+    repository = tmp_path_factory.mktemp("model_repository")
+    write_tiny_model(repository / "tiny")
+    for model in (ROOT / "model_repository").glob("*/config.pbtxt"):
+        shutil.copytree(model.parent, repository / model.parent.name)
+    return repository
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest, model_repository: Path) -> Iterator[Stack]:
+    """Kafka, Redis and Triton, running. A test that harms a part mends it: the stack is shared."""
+    end_leftovers()
+    with owned_state() as state, Stack(state, model_repository=model_repository) as stack:
+        try:
+            stack.up()
+        except (Misconfigured, Unavailable) as error:
+            required = request.config.getoption("--require") or os.environ.get("CI") == "true"  # noqa: TID251
+            (pytest.fail if required else pytest.skip)(f"NO LOCAL STACK, SO NOTHING OF IT IS TESTED: {error}")
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def endpoints(stack: Stack) -> Endpoints:
+    return stack.endpoints
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(endpoints: Endpoints) -> str:
+    """host:port of the broker."""
+    return endpoints.kafka
+
+
+@pytest.fixture(scope="session")
+def redis_url(endpoints: Endpoints) -> str:
+    """Shared by the session: use keys of your own, and no FLUSHALL."""
+    return endpoints.redis_url
+
+
+@pytest.fixture(scope="session")
+def triton_url(endpoints: Endpoints) -> str:
+    """host:port of Triton's gRPC."""
+    return endpoints.triton_grpc
+
+
+@pytest.fixture
+def topic(kafka_bootstrap: str) -> Iterator[str]:
+    """A topic of this test alone with four partitions, and `<topic>.dlq` with one; both are gone afterwards."""
+    from kafka.admin import KafkaAdminClient
+
+    name = f"test-{uuid.uuid4().hex}"
+    options = {"replication_factor": 1}
+    admin = KafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    try:
+        admin.create_topics(
+            {name: {"num_partitions": 4, **options}, f"{name}.dlq": {"num_partitions": 1, **options}},
+            wait_for_metadata=True,
+        )
+        yield name
+        admin.delete_topics([name, f"{name}.dlq"])
+    finally:
+        admin.close()
+
+
+@contextlib.contextmanager
+def owned_state() -> Iterator[Path]:
+    """A state folder that counts as abandoned once this process is gone, however it went."""
+    state = STATES / secrets.token_hex(4)
+    state.mkdir(parents=True)
+    with (state / "owner.lock").open("w") as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        yield state
+        shutil.rmtree(state)
+
+
+def end_leftovers() -> None:
+    """End what runs of this checkout left that were killed; those still going hold their lock."""
+    for lock in STATES.glob("*/owner.lock"):
+        with lock.open("a") as owner, contextlib.suppress(BlockingIOError):
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            Stack(lock.parent, model_repository=ROOT / "model_repository", parts=PARTS).down()
+            shutil.rmtree(lock.parent, ignore_errors=True)
+
+
+def write_tiny_model(folder: Path) -> None:
+    """A model small enough to write here, whose answer a test can compute itself."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["values", "axes"], ["mean"], keepdims=0),
+            helper.make_node("Cast", ["mean"], ["embedding"], to=TensorProto.FLOAT16),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", 8, 8, 3])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT16, ["n", 3])],
+        [helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    (folder / "1").mkdir(parents=True)
+    onnx.save(model, folder / "1" / "model.onnx")
+    (folder / "config.pbtxt").write_text(TINY)
+
+
+TINY = """\
+name: "tiny"
+backend: "onnxruntime"
+max_batch_size: 8
+input [{ name: "pixels" data_type: TYPE_UINT8 dims: [8, 8, 3] }]
+output [{ name: "embedding" data_type: TYPE_FP16 dims: [3] }]
+instance_group [{ kind: KIND_CPU count: 2 }]
+dynamic_batching { max_queue_delay_microseconds: 1000 }
+"""
