@@ -47,16 +47,16 @@ class Commits:
             self._under_way = self._consumer.commit_async(_offsets(unwritten)), unwritten
 
     async def from_listener(self) -> None:
-        """Commit on the consumer's own loop, where blocking would raise."""
+        """Commit on the consumer's own loop, where blocking would raise; gives way to it in any case."""
         from kafka.errors import KafkaError
 
-        if unwritten := self._inbox.unwritten():
-            try:
-                await self._consumer.commit_async(_offsets(unwritten))
-            except KafkaError as error:
-                _log(error)
-            else:
-                self._inbox.written(unwritten)
+        unwritten = self._inbox.unwritten()
+        try:
+            await self._consumer.commit_async(_offsets(unwritten))
+        except KafkaError as error:
+            _log(error)
+        else:
+            self._inbox.written(unwritten)
 
     def finish(self, *, timeout_s: float) -> None:
         """Commit what is left, waiting for Kafka's answer no longer than this."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +40,7 @@ class KafkaOptions:
     session_timeout_s: float = 6.0
     heartbeat_s: float = 2.0
     commit_interval_s: float = 0.1
-    revoke_grace_s: float = 1.0
+    revoke_grace_s: float = 0.9
     start_timeout_s: float = 30.0
     close_timeout_s: float = 5.0
     skip_deleted: bool = False
@@ -110,6 +112,29 @@ def require_fast_checksums() -> None:
     """Raises Misconfigured where kafka-python would check its records in Python, at 5 MB/s."""
     if importlib.util.find_spec("crc32c") is None:
         raise Misconfigured("the crc32c package is missing, Kafka would be read at 5 MB/s: pip install crc32c")
+
+
+def require_answer(options: KafkaOptions) -> None:
+    """Raises Unavailable unless one of the bootstrap servers takes a connection within the start time-out. Blocks.
+
+    Asked before a client is made: kafka-python's constructors, when they give up, leave a thread and sockets behind.
+    """
+    deadline = time.monotonic() + options.start_timeout_s
+    servers: list[str] = options.client_config()["bootstrap_servers"]
+    while True:
+        for server in servers:
+            host, _, port = server.rpartition(":")
+            if not (host and port.isdigit()):
+                raise Misconfigured(f"{server!r} is no bootstrap server: write host:port")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=options.start_timeout_s).close()
+            except OSError as error:
+                refusal = error
+            else:
+                return
+        if time.monotonic() >= deadline:
+            raise Unavailable("kafka", f"none of {', '.join(servers)} answers ({refusal})")
+        time.sleep(0.2)
 
 
 def translated(error: BaseException) -> BaseException:

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from eyestream import records
-from eyestream.brokers.connection import KafkaOptions, translated
-from eyestream.brokers.deadletters import dead_letter_headers
+from eyestream.brokers.connection import KafkaOptions, require_answer, translated
+from eyestream.brokers.deadletters import Headers, dead_letter_headers
 from eyestream.brokers.inbox import Inbox
 from eyestream.brokers.reader import Reader
 from eyestream.errors import Rejected, Unavailable
@@ -67,10 +67,15 @@ class KafkaBroker:
 
     async def dead_letter(self, message: Message, rejection: Rejected, *, attempts: int) -> None:
         """See `base.Broker`. A picture too large for the dead-letter topic stays where it is: the letter says where."""
-        async with self._producing:
-            if self._producer is None:
-                self._producer = await asyncio.to_thread(self._new_producer)
-        await asyncio.to_thread(self._send, self._producer, message, rejection, attempts)
+        from kafka.errors import MessageSizeTooLargeError
+
+        failed = records.now()
+        try:
+            headers = dead_letter_headers(message, rejection, attempts=attempts, failed=failed)
+            await self._write(message.key, message.value, headers)
+        except MessageSizeTooLargeError:
+            headers = dead_letter_headers(message, rejection, attempts=attempts, failed=failed, carried=False)
+            await self._write(message.key, b"", headers)
 
     async def lag(self) -> int:
         """See `base.Broker`."""
@@ -104,40 +109,44 @@ class KafkaBroker:
         timeout_s = self._options.close_timeout_s
         if not await asyncio.to_thread(self._reader.join, 2 * timeout_s):
             log.warning("Kafka did not let go in time", extra={"action": Verb.FAILED, "seconds": 2 * timeout_s})
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await asyncio.to_thread(producer.close, timeout=timeout_s)
+        if self._producer is not None:
+            await self._drop(self._producer)
 
     def _wake(self) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._changed.set)
 
+    async def _write(self, key: bytes | None, value: bytes, headers: Headers) -> None:
+        from kafka.errors import KafkaError, MessageSizeTooLargeError, RetriableError
+
+        async with self._producing:
+            if self._producer is None:
+                self._producer = await asyncio.to_thread(self._new_producer)
+            producer = self._producer
+        try:
+            await asyncio.to_thread(self._send, producer, key, value, headers)
+        except KafkaError as error:
+            if not isinstance(error, RetriableError):
+                # An idempotent producer that Kafka refused once never sends again.
+                await self._drop(producer)
+            if isinstance(error, MessageSizeTooLargeError) and value:
+                raise
+            raise Unavailable("kafka", f"dead letter not written: {type(error).__name__}") from error
+
+    async def _drop(self, producer: KafkaProducer) -> None:
+        if self._producer is producer:
+            self._producer = None
+            await asyncio.to_thread(producer.close, timeout=self._options.close_timeout_s)
+
     def _new_producer(self) -> KafkaProducer:
         from kafka import KafkaProducer
         from kafka.errors import KafkaError
 
+        require_answer(self._options)
         try:
             return KafkaProducer(**self._options.producer_config())
         except KafkaError as error:
             raise translated(error) from error
 
-    def _send(self, producer: KafkaProducer, message: Message, rejection: Rejected, attempts: int) -> None:
-        from kafka.errors import KafkaError, MessageSizeTooLargeError
-
-        failed = records.now()
-        for carried in (True, False):
-            headers = dead_letter_headers(message, rejection, attempts=attempts, failed=failed, carried=carried)
-            try:
-                producer.send(
-                    self._options.dead_letter_topic,
-                    key=message.key,
-                    value=message.value if carried else b"",
-                    headers=headers,
-                ).get(timeout=40)
-            except MessageSizeTooLargeError as error:
-                if not carried:
-                    raise translated(error) from error
-            except KafkaError as error:
-                raise Unavailable("kafka", f"dead letter not written: {type(error).__name__}") from error
-            else:
-                return
+    def _send(self, producer: KafkaProducer, key: bytes | None, value: bytes, headers: Headers) -> None:
+        producer.send(self._options.dead_letter_topic, key=key, value=value, headers=list(headers)).get(timeout=40)

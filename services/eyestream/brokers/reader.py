@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyestream import records
 from eyestream.brokers.commits import Commits
-from eyestream.brokers.connection import KafkaOptions, missing_topic, require_fast_checksums, translated
+from eyestream.brokers.connection import KafkaOptions, missing_topic, require_answer, require_fast_checksums, translated
 from eyestream.brokers.deadletters import as_mapping
 from eyestream.brokers.inbox import Inbox
 from eyestream.brokers.rebalance import listener
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _ROUND_S = 0.1
 """The longest the thread sleeps: acknowledgements are written down and a pause ends at least this often."""
 _LOOK_S = 5.0
-"""How often a paused member asks for the end of its partitions, and one without partitions for its topic."""
+"""How often a paused member asks for the end of its partitions, and every member whether its topic still exists."""
 
 
 class Reader:
@@ -49,6 +49,7 @@ class Reader:
         self._ends: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}
         self._last_look = 0.0
+        self._gone = False
         self._last_contact = time.monotonic()
         self.failure: BaseException | None = None
 
@@ -85,15 +86,15 @@ class Reader:
         return time.monotonic() - self._last_contact
 
     def _run(self) -> None:
+        from kafka import KafkaConsumer
+
         try:
             require_fast_checksums()
-            consumer = self._consumer()
+            require_answer(self._options)
+            consumer = KafkaConsumer(**self._options.member_config())
             commits = Commits(consumer, self._inbox, interval_s=self._options.commit_interval_s)
-            grace_s = self._options.revoke_grace_s
-            consumer.subscribe(
-                [self._options.topic], listener=listener(self._inbox, commits, grace_s=grace_s, leaving=self._stopping)
-            )
             try:
+                self._subscribe(consumer, commits)
                 while not self._stopping.is_set():
                     self._round(consumer, commits)
             finally:
@@ -104,22 +105,16 @@ class Reader:
         finally:
             self._changed()
 
-    def _consumer(self) -> KafkaConsumer:
-        from kafka import KafkaConsumer
-        from kafka.errors import KafkaError
-
-        try:
-            consumer = KafkaConsumer(**self._options.member_config())
-        except KafkaError as error:
-            raise translated(error) from error
-        missing = [topic for topic in self._topics() if not consumer.partitions_for_topic(topic)]
-        if missing:
-            consumer.close(autocommit=False)
-            raise missing_topic(missing[0])
-        return consumer
-
-    def _topics(self) -> tuple[str, str]:
-        return self._options.topic, self._options.dead_letter_topic
+    def _subscribe(self, consumer: KafkaConsumer, commits: Commits) -> None:
+        grace_s = self._options.revoke_grace_s
+        rebalance = listener(self._inbox, commits, grace_s=grace_s, leaving=self._stopping)
+        consumer.subscribe([self._options.topic], listener=rebalance)
+        # Asked after subscribing: otherwise the group's leader joins before it knows the topic's partitions, takes
+        # them for new ones half a second later and has the group share everything out a second time.
+        known = consumer.topics()
+        for topic in (self._options.topic, self._options.dead_letter_topic):
+            if topic not in known:
+                raise missing_topic(topic)
 
     def _round(self, consumer: KafkaConsumer, commits: Commits) -> None:
         self._regulate(consumer)
@@ -185,9 +180,11 @@ class Reader:
         if time.monotonic() - self._last_look < _LOOK_S:
             return
         self._last_look = time.monotonic()
-        ours = consumer.assignment()
-        if not ours and not consumer.partitions_for_topic(self._options.topic):
+        gone = not consumer.partitions_for_topic(self._options.topic)
+        if gone and self._gone:
             raise missing_topic(self._options.topic)
+        self._gone = gone  # believed when seen twice: a broker that has just started may not know its topics yet
+        ours = consumer.assignment()
         if ours and ours == consumer.paused():
             try:
                 ends = consumer.end_offsets(list(ours), timeout_ms=1000)

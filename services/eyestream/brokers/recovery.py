@@ -86,9 +86,11 @@ def _stand_in(consumer: KafkaConsumer, error: Exception, options: KafkaOptions) 
     from kafka.consumer.fetcher import ConsumerRecord
 
     consumer.pause(*consumer.assignment())
-    with KafkaConsumer(**options.consumer_config(), max_poll_records=1) as probe:
+    with KafkaConsumer(**options.consumer_config() | {"max_poll_records": 1}) as probe:
         for where in consumer.assignment():
             offset = consumer.position(where)
+            if offset >= (consumer.highwater(where) or 0):
+                continue
             probe.assign([where])
             probe.seek(where, offset)
             try:

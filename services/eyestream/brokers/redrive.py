@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from eyestream.brokers.connection import KafkaOptions, missing_topic, translated
+from eyestream.brokers.connection import KafkaOptions, missing_topic, require_answer, translated
 from eyestream.brokers.deadletters import (
     DeadLetter,
     address,
@@ -85,6 +85,7 @@ def replay(
     from kafka import KafkaConsumer, KafkaProducer
     from kafka.errors import KafkaError
 
+    require_answer(options)
     try:
         with (
             KafkaConsumer(**_one_at_a_time(options)) as consumer,
@@ -158,6 +159,7 @@ def _everything(options: KafkaOptions, topic: str) -> Iterator[Any]:
     from kafka import KafkaConsumer, TopicPartition
     from kafka.errors import KafkaError
 
+    require_answer(options)
     try:
         with KafkaConsumer(**options.consumer_config()) as consumer:
             numbers = consumer.partitions_for_topic(topic)

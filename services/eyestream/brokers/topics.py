@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eyestream.brokers.connection import KafkaOptions, translated
+from eyestream.brokers.connection import KafkaOptions, require_answer, translated
 
 _DAY_MS = 24 * 3600 * 1000
 
@@ -28,6 +28,7 @@ def create_topics(
         (options.topic, partitions, options.max_message_bytes, retention_days),
         (options.dead_letter_topic, min(partitions, 4), options.max_dead_letter_bytes, dead_letter_retention_days),
     )
+    require_answer(options)
     try:
         admin = KafkaAdminClient(**options.admin_config())
         try:
