@@ -139,14 +139,15 @@ class Spool:
         """These have arrived: free their bytes and remember only that they were sent. Idempotent."""
         at = self._now()
         with self._database.writing() as database:
-            database.executemany(
-                "INSERT OR IGNORE INTO sent (image_id, sent_at) VALUES (?, ?)", [(each, at) for each in image_ids]
-            )
             for each in image_ids:
                 gone = database.execute(
                     "DELETE FROM pictures WHERE image_id = ? RETURNING sequence", (each,)
                 ).fetchall()
                 database.executemany("DELETE FROM bodies WHERE sequence = ?", gone)
+            # After the bytes are freed, so that a file which is full makes room for this.
+            database.executemany(
+                "INSERT OR IGNORE INTO sent (image_id, sent_at) VALUES (?, ?)", [(each, at) for each in image_ids]
+            )
 
     def mark_failed(self, image_id: str, trouble: str) -> None:
         """An attempt to send this picture failed; `trouble` is a slug that `depth` counts."""
