@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from eyestream.records import (
@@ -41,22 +42,32 @@ def _findings(raw: list[dict[str, Any]] | None) -> tuple[Finding, ...]:
     return tuple(Finding(**finding) for finding in raw or ())
 
 
-def dump_screening(screening: Screening) -> str:
-    """One line of JSON; the server's function reads `meta.sha256` and `findings` of it."""
-    return _dump(
-        {
-            "meta": screening.meta.model_dump(mode="json"),
-            "encoder": screening.identity.encoder,
-            "bank": screening.identity.bank,
-            "preprocessing": screening.preprocessing,
-            "programme": screening.programme,
-            "findings": [_finding(finding) for finding in screening.findings],
-            "ungradable": screening.ungradable,
-            "position": {name: getattr(screening.position, name) for name in _POSITION},
-            "timings": {name: getattr(screening.timings, name) for name in _TIMINGS},
-            "traceparent": screening.traceparent,
-        }
-    )
+def dump_findings(findings: Sequence[Finding]) -> str:
+    """A JSON array: the larger part of a result and of its picture, which may share it."""
+    return _dump([_finding(finding) for finding in findings])
+
+
+def dump_screening(screening: Screening, *, findings: str | None = None, stored: float | None = None) -> str:
+    """One line of JSON; the server's function reads `meta.sha256` and `findings` of it.
+
+    `findings` is what `dump_findings` made of this screening's own, where it is at hand; `stored` is the time of
+    storing where the screening has none.
+    """
+    timings = {name: getattr(screening.timings, name) for name in _TIMINGS}
+    if timings["stored"] is None:
+        timings["stored"] = stored
+    rest = {
+        "encoder": screening.identity.encoder,
+        "bank": screening.identity.bank,
+        "preprocessing": screening.preprocessing,
+        "programme": screening.programme,
+        "ungradable": screening.ungradable,
+        "position": {name: getattr(screening.position, name) for name in _POSITION},
+        "timings": timings,
+        "traceparent": screening.traceparent,
+    }
+    findings = findings or dump_findings(screening.findings)
+    return f'{{"meta":{screening.meta.model_dump_json()},"findings":{findings},{_dump(rest)[1:]}'
 
 
 def load_screening(text: str | bytes) -> Screening:
@@ -83,16 +94,19 @@ def picture_of(result: Screening | Unreadable) -> Picture:
     return Picture(meta.image_id, meta.laterality, meta.field, result.findings, result.ungradable)
 
 
-def dump_picture(picture: Picture) -> str:
-    """Compact: what is unknown is left out, because an exam's pictures travel with every answer of the server."""
+def dump_picture(picture: Picture, *, findings: str | None = None) -> str:
+    """Compact: what is unknown is left out, because an exam's pictures travel with every answer of the server.
+
+    `findings` is what `dump_findings` made of this picture's own, where it is at hand.
+    """
     raw: dict[str, Any] = {"image_id": picture.image_id, "laterality": picture.laterality, "field": picture.field}
-    if picture.findings:
-        raw["findings"] = [_finding(finding) for finding in picture.findings]
     if picture.ungradable is not None:
         raw["ungradable"] = picture.ungradable
     if picture.unreadable is not None:
         raw["unreadable"] = picture.unreadable
-    return _dump(raw)
+    if not picture.findings:
+        return _dump(raw)
+    return f'{_dump(raw)[:-1]},"findings":{findings or dump_findings(picture.findings)}}}'
 
 
 def load_picture(text: str | bytes) -> Picture:

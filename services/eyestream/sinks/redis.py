@@ -161,8 +161,7 @@ class RedisSink:
 
     def _store_call(self, screening: Screening, at: float, *, ask: bool) -> Call:
         meta, identity = screening.meta, str(screening.identity)
-        if screening.timings.stored is None:
-            screening = dataclasses.replace(screening, timings=dataclasses.replace(screening.timings, stored=at))
+        findings = codec.dump_findings(screening.findings)
         shard, day = self._keys.shard(meta.exam_id), str(utc(at).date())
         return Call(
             "store",
@@ -175,8 +174,8 @@ class RedisSink:
             [
                 meta.image_id,
                 identity,
-                codec.dump_screening(screening),
-                codec.dump_picture(codec.picture_of(screening)),
+                codec.dump_screening(screening, findings=findings, stored=at),
+                codec.dump_picture(codec.picture_of(screening), findings=findings),
                 self._tolerance,
                 meta.programme,
                 day,
