@@ -27,7 +27,8 @@ def _of_finding(claim: Claim) -> tuple[dict[str, list[str]], dict[str, list[str]
 
 
 def _sentences(claim: Claim) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = _phrases()["sentences"][claim.value or claim.kind]
+    key = f"no-{claim.value}" if claim.kind == "no-fault" else claim.value or claim.kind
+    found: dict[str, list[str]] = _phrases()["sentences"][key]
     return found
 
 
@@ -35,7 +36,8 @@ def phrasings(claim: Claim) -> tuple[str, ...]:
     """Every way in which captions state the claim, always in the same order."""
     if parts := _of_finding(claim):
         templates, names = parts
-        return tuple(_fill(template, name) for template in templates["said"] for name in names["said"])
+        opposites = _phrases()["opposites"][claim.value] if claim.kind == "no-finding" else ()
+        return (*(_fill(template, name) for template in templates["said"] for name in names["said"]), *opposites)
     return tuple(_sentences(claim)["said"])
 
 

@@ -13,7 +13,17 @@ DIABETIC: Final = frozenset({"microaneurysms", "haemorrhages", "exudates"})
 SIDES: Final = {"R": "right", "L": "left"}
 
 Kind = Literal[
-    "finding", "no-finding", "diabetic", "healthy", "abnormal", "fault", "ungradable", "gradable", "eye", "side"
+    "finding",
+    "no-finding",
+    "diabetic",
+    "healthy",
+    "abnormal",
+    "fault",
+    "no-fault",
+    "ungradable",
+    "gradable",
+    "eye",
+    "side",
 ]
 
 
@@ -29,6 +39,7 @@ CLAIMS: Final = (
     *(Claim("finding", name) for name in FINDINGS),
     *(Claim("no-finding", name) for name in FINDINGS),
     *(Claim("fault", name) for name in FAULTS),
+    *(Claim("no-fault", name) for name in FAULTS if name != "not-an-eye"),
     Claim("diabetic"),
     Claim("healthy"),
     Claim("abnormal"),
@@ -44,17 +55,16 @@ CLAIMS: Final = (
 def holds(claim: Claim, eye: Eye) -> bool | None:
     """Whether the claim is true of the picture; None when the picture's fault leaves it open."""
     spoilt = eye.quality is not None
-    if claim.kind == "fault":
-        return eye.quality == claim.value
-    if claim.kind == "ungradable":
-        return spoilt
-    if claim.kind == "gradable":
-        return not spoilt
-    if claim.kind == "eye":
-        return eye.quality != "not-an-eye"
-    if claim.kind == "side":
-        return None if spoilt else SIDES[eye.laterality] == claim.value
-    return _of_findings(claim, eye)
+    other = eye.quality == "not-an-eye"
+    plain: dict[Kind, bool | None] = {
+        "fault": eye.quality == claim.value,
+        "no-fault": None if other else eye.quality != claim.value,
+        "ungradable": spoilt,
+        "gradable": not spoilt,
+        "eye": not other,
+        "side": None if spoilt else SIDES[eye.laterality] == claim.value,
+    }
+    return plain[claim.kind] if claim.kind in plain else _of_findings(claim, eye)
 
 
 def _of_findings(claim: Claim, eye: Eye) -> bool | None:
