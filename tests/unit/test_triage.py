@@ -174,6 +174,18 @@ def test_an_ungradable_picture_of_an_unnamed_field_may_have_shown_what_is_lackin
     assert decide(FIELDS, "exam", pictures).eyes["R"] == "ungradable"
 
 
+def test_an_ungradable_picture_of_a_field_that_was_judged_leaves_the_other_field_missing():
+    pictures = [*LEFT_CLEAR, picture("r1", "R"), picture("r2", "R", bad="blur")]
+    decision = decide(FIELDS, "exam", pictures)
+    assert (decision.outcome, decision.eyes["R"]) == ("incomplete", "missing")
+
+
+def test_an_ungradable_field_does_not_hide_that_another_has_not_come():
+    decision = decide(FIELDS, "exam", [*LEFT_CLEAR, picture("r1", "R", bad="blur")])
+    assert decision.outcome == "recapture"
+    assert "right eye: no picture of the disc yet" in decision.notes
+
+
 def test_a_gradable_picture_of_the_same_field_makes_up_for_an_ungradable_one():
     pictures = [picture("l", "L"), picture("r1", "R", bad="blur"), picture("r2", "R"), picture("r3", "R", lost="empty")]
     decision = decide(ANY, "exam", pictures)
