@@ -114,12 +114,13 @@ def require_fast_checksums() -> None:
         raise Misconfigured("the crc32c package is missing, Kafka would be read at 5 MB/s: pip install crc32c")
 
 
-def require_answer(options: KafkaOptions) -> None:
-    """Raises Unavailable unless one of the bootstrap servers takes a connection within the start time-out. Blocks.
+def require_answer(options: KafkaOptions, *, within_s: float | None = None) -> None:
+    """Raises Unavailable unless a bootstrap server takes a connection within the time, by default the start's. Blocks.
 
     Asked before a client is made: kafka-python's constructors, when they give up, leave a thread and sockets behind.
     """
-    deadline = time.monotonic() + options.start_timeout_s
+    within_s = options.start_timeout_s if within_s is None else within_s
+    deadline = time.monotonic() + within_s
     servers: list[str] = options.client_config()["bootstrap_servers"]
     while True:
         for server in servers:
@@ -127,7 +128,7 @@ def require_answer(options: KafkaOptions) -> None:
             if not (host and port.isdigit()):
                 raise Misconfigured(f"{server!r} is no bootstrap server: write host:port")
             try:
-                socket.create_connection((host.strip("[]"), int(port)), timeout=options.start_timeout_s).close()
+                socket.create_connection((host.strip("[]"), int(port)), timeout=within_s).close()
             except OSError as error:
                 refusal = error
             else:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PATIENCE_S = 5.0
+"""How long a dead letter waits for a Kafka that does not take connections before its caller is told."""
+
 
 class KafkaBroker:
     """One member of a consumer group; see `base.Broker` for what it promises.
@@ -136,13 +139,13 @@ class KafkaBroker:
     async def _drop(self, producer: KafkaProducer) -> None:
         if self._producer is producer:
             self._producer = None
-            await asyncio.to_thread(producer.close, timeout=self._options.close_timeout_s)
+        await asyncio.to_thread(producer.close, timeout=self._options.close_timeout_s)
 
     def _new_producer(self) -> KafkaProducer:
         from kafka import KafkaProducer
         from kafka.errors import KafkaError
 
-        require_answer(self._options)
+        require_answer(self._options, within_s=_PATIENCE_S)
         try:
             return KafkaProducer(**self._options.producer_config())
         except KafkaError as error:
