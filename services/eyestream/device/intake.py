@@ -92,7 +92,7 @@ class Intake:
             raise refused("too-many-bytes", text)
         exam_known = any((self._given.exam, said.exam, frames[0].exam_id, named.exam))
         taken_at = dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC)
-        own_exam = hashlib.sha256(data).hexdigest()
+        own_exam = hashlib.sha256(frames[0].data).hexdigest()
         guessed = labels.guess(path)
         metas = [self._meta(frame, (said, named, guessed), own_exam, taken_at) for frame in frames]
         new = sum(
