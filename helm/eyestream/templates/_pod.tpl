@@ -1,0 +1,84 @@
+{{- /* What every pod has. Takes root and component. */}}
+{{- define "eyestream.pod" -}}
+enableServiceLinks: false
+automountServiceAccountToken: false
+serviceAccountName: {{ include "eyestream.serviceAccount" . }}
+securityContext:
+  {{- toYaml .root.Values.security.pod | nindent 2 }}
+{{- with .root.Values.global.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "eyestream.containerSecurity" -}}
+securityContext:
+  {{- toYaml .Values.security.container | nindent 2 }}
+{{- end }}
+
+{{- /* Where pods go. Takes root, component, pool, values (nodeSelector, tolerations, …) and gpu, a kind or
+nothing; revision, true where each revision of a Deployment is spread by itself. */}}
+{{- define "eyestream.placement" -}}
+{{- $gpu := default dict .gpu }}
+{{- $product := ternary (dict "nvidia.com/gpu.product" $gpu.product) dict (not (empty $gpu.product)) }}
+{{- with mergeOverwrite (dict) $product (default dict $gpu.nodeSelector) .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with concat (default list $gpu.tolerations) .values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $gpu.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- if .values.spread }}
+topologySpreadConstraints:
+{{- $revision := .revision }}
+{{- $selector := dict "root" .root "component" .component "pool" .pool }}
+{{- range $key, $when := dict "kubernetes.io/hostname" .values.spread.nodes "topology.kubernetes.io/zone" .values.spread.zones }}
+  - maxSkew: 1
+    topologyKey: {{ $key }}
+    whenUnsatisfiable: {{ $when }}
+    {{- if $revision }}
+    matchLabelKeys: [pod-template-hash]
+    {{- end }}
+    labelSelector:
+      matchLabels:
+        {{- include "eyestream.selector" $selector | nindent 8 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Resources with the GPU of a kind added. Takes resources and gpu. */}}
+{{- define "eyestream.resources" -}}
+{{- $resources := deepCopy .resources }}
+{{- if .gpu.resource }}
+{{- $_ := set $resources "limits" (mergeOverwrite (dict .gpu.resource (int (default 1 .gpu.count))) (default dict .resources.limits)) }}
+{{- end }}
+{{- toYaml $resources }}
+{{- end }}
+
+{{- /* A budget. Takes root, component, pool and pdb. */}}
+{{- define "eyestream.pdb" -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ include "eyestream.fullname" .root }}-{{ .component }}{{ with .pool }}-{{ . }}{{ end }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "eyestream.labels" . | nindent 4 }}
+spec:
+  maxUnavailable: {{ .pdb.maxUnavailable }}
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "eyestream.selector" . | nindent 6 }}
+{{- end }}
