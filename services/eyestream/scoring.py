@@ -201,12 +201,21 @@ def _through(view: View, judges: Sequence[Judge], x: Doubles, into: Scores, rows
     if view.cache is not None:
         nearness = np.exp(-view.cache.beta * (1.0 - x @ view.cache.keys.T.astype(np.float64)))
         by_class += view.cache.alpha * (nearness @ view.cache.values.astype(np.float64))
-    for column, judge in enumerate(judges):
-        margin = by_class[:, judge.positive]
-        if judge.against:
-            margin = margin - _log_sum_exp(by_class[:, judge.against])
-        into.probabilities[rows, column] = np.round(_sigmoid(judge.a * margin + judge.c), _DECIMALS)
-        into.loudest[rows, column] = np.asarray(judge.rows)[np.argmax(by_row[:, judge.rows], axis=1)]
+    against, there = _padded([judge.against for judge in judges])
+    rivals = _log_sum_exp(np.where(there, by_class[:, against], -np.inf))
+    margin = by_class[:, [judge.positive for judge in judges]] - rivals
+    a, c = (np.asarray(numbers) for numbers in zip(*((judge.a, judge.c) for judge in judges), strict=True))
+    into.probabilities[rows] = np.round(_sigmoid(a * margin + c), _DECIMALS)
+    own, there = _padded([judge.rows for judge in judges])
+    loudest = np.where(there, by_row[:, own], -np.inf).argmax(axis=2)
+    into.loudest[rows] = own[np.arange(len(judges)), loudest]
+
+
+def _padded(lists: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """Ragged indices as a rectangle, so that all conditions are computed at once, and where it holds one."""
+    width = max(1, *(len(indices) for indices in lists))
+    filled = np.asarray([[*indices, *[0] * (width - len(indices))] for indices in lists], dtype=np.intp)
+    return filled, np.arange(width) < np.asarray([len(indices) for indices in lists])[:, None]
 
 
 def _prepared(view: View, x: Doubles) -> Doubles:
@@ -232,8 +241,11 @@ def _unit(x: Doubles) -> Doubles:
 
 
 def _log_sum_exp(z: Doubles) -> Doubles:
-    top = z.max(axis=1)
-    total: Doubles = top + np.log(np.exp(z - top[:, None]).sum(axis=1))
+    """Over the last axis, whose entries may be -inf; 0 where all of them are."""
+    top = z.max(axis=-1)
+    top = np.where(np.isfinite(top), top, 0.0)
+    apart = np.exp(z - top[..., None]).sum(axis=-1)
+    total: Doubles = top + np.log(np.where(apart > 0, apart, 1.0))
     return total
 
 

@@ -160,8 +160,8 @@ class _Exam:
         if failed:
             urgency, given_up = self._after(failed)
             note = f"{_NAME[laterality]}: referred because {_plural(len(failed), 'picture')} of it could not be judged"
-            notes = (note,) if given_up else ()
-            notes += self._wait(laterality, mine, lacking - {_ANY, *(picture.field for picture in failed)})
+            absent = self._wait(laterality, mine, lacking - {_ANY, *(picture.field for picture in failed)})
+            notes = (note, *absent) if given_up else absent
             return _Eye(laterality, "referred" if referred else "ungradable", wanted, given_up, urgency, notes)
         if lacking:
             status: Literal["referred", "missing"] = "referred" if referred else "missing"
