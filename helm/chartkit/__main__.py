@@ -21,11 +21,11 @@ def main() -> int:
     chosen = parser.parse_args()
     if chosen.command == "generate":
         for file in generate.write():
-            print(file.relative_to(tools.ROOT))
+            sys.stdout.write(f"{file.relative_to(tools.ROOT)}\n")
         return 0
     if chosen.command == "tools":
         for path in (tools.helm(), tools.kubectl(), tools.kubernetes_schemas(tools.OLDEST), *tools.crds()):
-            print(path)
+            sys.stdout.write(f"{path}\n")
         return 0
     files = [argument for file in chosen.values for argument in ("-f", str(file))]
     command = [str(tools.helm()), "template", "eyes", str(generate.CHART), "--namespace", "screening", *files]

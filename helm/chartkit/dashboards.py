@@ -7,6 +7,8 @@ from typing import Any, Final
 
 _OWN: Final = 'namespace="$namespace",app_kubernetes_io_instance="$release"'
 
+_TOTAL: Final = 'rate(eyestream_stage_seconds_bucket{OWN,stage="total"}[5m])'
+
 Panel = tuple[str, str, dict[str, str]]
 """Title, unit, and the expressions by their legends; OWN stands for the labels of the chosen release."""
 
@@ -17,9 +19,8 @@ LINE: Final[tuple[Panel, ...]] = (
         "From Kafka to the result",
         "s",
         {
-            "half": 'histogram_quantile(0.5, sum by (le) (rate(eyestream_stage_seconds_bucket{OWN,stage="total"}[5m])))',
-            "95 %": 'histogram_quantile(0.95, sum by (le) (rate(eyestream_stage_seconds_bucket{OWN,stage="total"}[5m])))',
-            "99 %": 'histogram_quantile(0.99, sum by (le) (rate(eyestream_stage_seconds_bucket{OWN,stage="total"}[5m])))',
+            share: f"histogram_quantile({quantile}, sum by (le) ({_TOTAL}))"
+            for share, quantile in (("half", 0.5), ("95 %", 0.95), ("99 %", 0.99))
         },
     ),
     (
@@ -53,12 +54,20 @@ LINE: Final[tuple[Panel, ...]] = (
         "short",
         {"{{programme}} {{bank}}": "count by (programme, bank) (eyestream_bank_info{OWN} == 1)"},
     ),
-    ("Banks exchanged", "short", {"{{programme}}": "sum by (programme) (increase(eyestream_bank_swaps_total{OWN}[1h]))"}),
+    (
+        "Banks exchanged",
+        "short",
+        {"{{programme}}": "sum by (programme) (increase(eyestream_bank_swaps_total{OWN}[1h]))"},
+    ),
     ("Workers", "short", {"workers": "count(eyestream_lag_messages{OWN})"}),
 )
 
 TRITON: Final[tuple[Panel, ...]] = (
-    ("Pictures encoded", "ops", {"{{model}} {{eyestream_io_pool}}": "sum by (model, eyestream_io_pool) (rate(nv_inference_count{OWN}[5m]))"}),
+    (
+        "Pictures encoded",
+        "ops",
+        {"{{model}} {{eyestream_io_pool}}": "sum by (model, eyestream_io_pool) (rate(nv_inference_count{OWN}[5m]))"},
+    ),
     (
         "Requests that failed",
         "ops",
@@ -139,7 +148,7 @@ def _source() -> dict[str, Any]:
 
 def _variable(name: str, matchers: str) -> dict[str, Any]:
     label = {"namespace": "namespace", "release": "app_kubernetes_io_instance"}[name]
-    series = "{__name__=~\"eyestream_lag_messages|nv_inference_count\"" + (f",{matchers}" if matchers else "") + "}"
+    series = '{__name__=~"eyestream_lag_messages|nv_inference_count"' + (f",{matchers}" if matchers else "") + "}"
     return {
         "name": name,
         "type": "query",

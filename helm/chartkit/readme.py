@@ -11,6 +11,10 @@ from chartkit.values import Node
 MARKER: Final = '{{ template "chart.valuesTable" . }}'
 
 
+_WIDTH: Final = 80
+"""A longer default is not repeated in the table."""
+
+
 def render(template: str, root: Node) -> str:
     """The README's text."""
     rows = ["| Key | Default | What it is |", "|-----|---------|------------|"]
@@ -29,7 +33,7 @@ def _leaves(node: Node) -> Iterator[Node]:
 
 def _default(node: Node) -> str:
     text = json.dumps(node.default, ensure_ascii=False)
-    return text if len(text) <= 80 else f"see values.yaml ({', '.join(node.default)})"
+    return text if len(text) <= _WIDTH else f"see values.yaml ({', '.join(node.default)})"
 
 
 def _cell(text: str) -> str:

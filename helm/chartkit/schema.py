@@ -14,8 +14,11 @@ _QUANTITIES: Final = {"type": "object", "additionalProperties": _QUANTITY}
 
 
 def _strict(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
-    strict: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": properties}
-    return strict | ({"required": list(required)} if required else {})
+    return _fields(properties) | ({"required": list(required)} if required else {})
+
+
+def _fields(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 _PORT: Final = {"type": "integer", "minimum": 1, "maximum": 65535}
@@ -23,7 +26,7 @@ _SELECTOR: Final = {"type": "object"}
 _PEER: Final = _strict(
     namespaceSelector=_SELECTOR,
     podSelector=_SELECTOR,
-    ipBlock=_strict(("cidr",), cidr={"type": "string"}, **{"except": {"type": "array", "items": {"type": "string"}}}),
+    ipBlock=_fields({"cidr": {"type": "string"}, "except": {"type": "array", "items": {"type": "string"}}}),
 )
 
 DEFINITIONS: Final[dict[str, Any]] = {
@@ -106,7 +109,7 @@ def build(root: Node) -> dict[str, Any]:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of the eyestream chart",
-        **_strict(**properties),
+        **_fields(properties),
         "$defs": DEFINITIONS | {"pool": pool},
     }
 
@@ -114,7 +117,7 @@ def build(root: Node) -> dict[str, Any]:
 def _of(node: Node) -> dict[str, Any]:
     doc = {"description": node.doc} if node.doc else {}
     if node.children and not _open_map(node):
-        schema: dict[str, Any] = _strict(**{child.key: _of(child) for child in node.children})
+        schema: dict[str, Any] = _fields({child.key: _of(child) for child in node.children})
         return {**schema, **(node.schema if node.schema and "$ref" not in node.schema else {}), **doc}
     if node.schema is None:
         return {"type": _type(node.default), **doc}

