@@ -47,6 +47,15 @@ class Endpoints:
         except (ValueError, TypeError) as error:
             raise Misconfigured(f"{state / ENDPOINTS} is damaged ({error}); run `eyestream local up` again") from error
 
+    def environment(self) -> dict[str, str]:
+        """The settings that point every eyestream program at these parts."""
+        settings = {
+            "EYESTREAM_KAFKA__BOOTSTRAP": self.kafka,
+            "EYESTREAM_REDIS__URL": self.redis_url,
+            "EYESTREAM_TRITON__ADDRESS": self.triton_grpc,
+        }
+        return {name: value for name, value in settings.items() if value}
+
     def write(self, state: Path) -> None:
         """Put them where `read` finds them, whole or not at all."""
         write_text(state / ENDPOINTS, json.dumps(dataclasses.asdict(self), indent=2) + "\n")

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from eyestream.apps.local.base import Command
 
 # $0 is the record, $1 the working folder. The shell keeps its process id and start time when it becomes the program.
@@ -23,7 +25,7 @@ _LAUNCHER: Final = (
     'cd "$1" && shift && cat "/proc/$$/stat" /proc/sys/kernel/random/boot_id > "$0.new" && '
     'mv "$0.new" "$0" && exec "$@"'
 )
-_MARK: Final = "EYESTREAM_LOCAL_PART"
+_MARK: Final = "LOCAL_EYESTREAM_PART"
 _POLL_S: Final = 0.02
 
 
@@ -71,13 +73,13 @@ def inherited_environment() -> Mapping[str, str]:
 def running(record: Path) -> Running | None:
     """The process this record speaks of, or None when it ended (a zombie has ended) or nothing was recorded."""
     try:
-        stat, boot = record.read_text().rsplit(")", 1)[1].split("\n", 1)
-        pid = int(record.read_text().split(" ", 1)[0])
+        text = record.read_text()
+        stat, boot = text.rsplit(")", 1)[1].split("\n", 1)
+        pid, started = int(text.split(" ", 1)[0]), int(stat.split()[_STARTED])
     except (FileNotFoundError, IndexError, ValueError):
         return None
     if boot.strip() != Path("/proc/sys/kernel/random/boot_id").read_text().strip():
         return None
-    started = int(stat.split()[_STARTED])
     _reap(pid)
     return Running(pid, started) if _started_ticks(pid) == started else None
 
@@ -87,8 +89,6 @@ def members(record: Path) -> tuple[int, ...]:
 
     Children of a killed process are found by the session it led and by the mark they inherited from it.
     """
-    import psutil
-
     leader = running(record)
     try:
         pid = leader.pid if leader else int(record.read_text().split(" ", 1)[0])
@@ -114,6 +114,16 @@ def send(record: Path, number: int) -> bool:
         return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(leader.pid, number)
+    return True
+
+
+def wait_recorded(record: Path, within_s: float) -> bool:
+    """Wait until a process that was just started has recorded itself; False when it has not after `within_s`."""
+    deadline = time.monotonic() + within_s
+    while not record.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
     return True
 
 

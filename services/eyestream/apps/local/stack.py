@@ -60,6 +60,7 @@ class Stack:
     ) -> None:
         self.state = state.resolve()
         self._cache = cache or default_cache()
+        self._ports = self.state / "ports.json"
         built_in: Mapping[str, Part] = {
             "kafka": Kafka(screening_topics(partitions)),
             "redis": Redis(),
@@ -102,11 +103,10 @@ class Stack:
             running = [name for name in self._parts if processes.running(self._record(name))]
             wanted = [port for part in self._parts.values() for port in part.ports]
             held = [port for name in running for port in self._parts[name].ports]
-            ports.keep(self.state / "ports.json", wanted, in_use=held)
+            ports.keep(self._ports, wanted, in_use=held)
             started: list[Part] = []
             try:
-                for part in self._together:
-                    self._place(part, say).runtime.mkdir(parents=True, exist_ok=True)
+                for part in reversed(self._together):  # Triton first: a wrong model repository shows before downloads
                     part.prepare(self._place(part, say))
                 started += [part for part in self._together if self._launch(part, say)]
                 for part in self._together:
@@ -194,6 +194,7 @@ class Stack:
             processes.stop(record, within_s=part.stops_within_s if part else Part.stops_within_s)
             if part is not None:
                 part.sweep(self._place(part, say))
+            say(name, "stopped")
 
     def _launch(self, part: Part, say: Progress) -> bool:
         """Start the part unless it runs as it should; True when a process was started."""
@@ -212,26 +213,25 @@ class Stack:
         failures.mark_start(self.log(part.name))
         say(part.name, "starting")
         processes.spawn(command, record=record, log=self.log(part.name))
+        processes.wait_recorded(record, _RECORDED_WITHIN_S)
         return True
 
     def _await(self, part: Part, say: Progress) -> None:
         place, record = self._place(part, say), self._record(part.name)
         began = time.monotonic()
         while (reason := _ready(part, place)) is not None:
-            waited = time.monotonic() - began
-            if not processes.running(record) and waited > (0 if record.exists() else _RECORDED_WITHIN_S):
+            if not processes.running(record):
                 raise failures.describe(part.name, "it ended while starting", log=self.log(part.name))
-            if waited > part.ready_within_s:
+            if time.monotonic() - began > part.ready_within_s:
                 explanation = f"not usable after {part.ready_within_s:.0f} s: {reason}"
                 raise failures.describe(part.name, explanation, log=self.log(part.name))
             time.sleep(_POLL_S)
         say(part.name, "ready")
 
     def _status(self, part: Part) -> PartStatus:
-        try:
-            place = self._place(part, quiet)
-        except Misconfigured as error:
-            return PartStatus(part.name, "stopped", None, self.log(part.name), {}, str(error))
+        if not set(part.ports) <= set(ports.read(self._ports)):
+            return PartStatus(part.name, "stopped", None, self.log(part.name), {}, "never started here")
+        place = self._place(part, quiet)
         record = self._record(part.name)
         process = processes.running(record)
         addresses = part.endpoints(place.ports)
@@ -251,10 +251,9 @@ class Stack:
         return self.state / "run" / name / _RECORD
 
     def _place(self, part: Part, say: Progress) -> Place:
-        kept = ports.read(self.state / "ports.json")
-        missing = [name for name in part.ports if name not in kept]
-        if missing:
-            raise Misconfigured(f"{part.name} has never been started in {self.state}")
+        kept = ports.read(self._ports)
+        if not set(part.ports) <= set(kept):
+            raise Misconfigured(f"{part.name} has never been started in {self.state}; `up` does that")
         return Place(
             data=self.state / "data" / part.name,
             runtime=self.state / "run" / part.name,
@@ -265,7 +264,7 @@ class Stack:
         )
 
     def _all_endpoints(self) -> Endpoints:
-        kept = ports.read(self.state / "ports.json")
+        kept = ports.read(self._ports)
         fields: dict[str, str] = {}
         for part in self._parts.values():
             if all(name in kept for name in part.ports):

@@ -16,6 +16,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 from eyestream.apps.local import cache
 from eyestream.apps.local.base import Command, Part, Place
 from eyestream.apps.local.preflight import find_libpython
@@ -166,8 +168,6 @@ def reload(grpc: str, model: str, *, within_s: float = 60.0) -> None:
 
 def stubs(pids: Iterable[int], model: str) -> tuple[int, ...]:
     """Those of these processes that serve `model`, one for each of its instances."""
-    import psutil
-
     found = []
     for pid in pids:
         try:
