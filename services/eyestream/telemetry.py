@@ -89,6 +89,8 @@ def log_as_json(level: int = logging.INFO) -> None:
     )
     handler.addFilter(AllowList())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # kafka-python tells of every connection and fetch at INFO.
+    logging.getLogger("kafka").setLevel(max(level, logging.WARNING))
 
 
 def new_traceparent() -> str:

@@ -21,6 +21,12 @@ GROUPS: Final = {
 }
 """Name → module with its `commands`, and the extra it needs beyond what a camera's computer has."""
 
+COMMANDS: Final = {
+    "demo": ("eyestream.apps.demo", "local"),
+    "status": ("eyestream.apps.status", "worker"),
+}
+"""The same for single commands, each a function of the command's own name."""
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -51,10 +57,10 @@ def main() -> None:
 
 
 def _mount(arguments: list[str]) -> None:
-    """Add the groups; a group's own module is imported only when it is called or the whole is asked for help."""
+    """Add groups and commands; a module is imported only when it is called or the whole is asked for help."""
     asked = arguments[0] if arguments else ""
     for name, (module, extra) in GROUPS.items():
-        if asked in GROUPS and asked != name:
+        if asked in {*GROUPS, *COMMANDS} and asked != name:
             continue
         try:
             app.add_typer(importlib.import_module(module).commands, name=name)
@@ -62,11 +68,15 @@ def _mount(arguments: list[str]) -> None:
             if not extra or (missing.name or "").startswith("eyestream"):
                 raise
             app.add_typer(_absent(extra), name=name)
-    if asked not in GROUPS:
+    for name, (module, extra) in COMMANDS.items():
+        if asked in GROUPS or (asked in COMMANDS and asked != name):
+            continue
         try:
-            app.command()(importlib.import_module("eyestream.apps.status").status)
-        except ModuleNotFoundError:
-            app.add_typer(_absent("worker"), name="status")
+            app.command(name)(getattr(importlib.import_module(module), name))
+        except ModuleNotFoundError as missing:
+            if (missing.name or "").startswith("eyestream"):
+                raise
+            app.add_typer(_absent(extra), name=name)
 
 
 def _absent(extra: str) -> typer.Typer:

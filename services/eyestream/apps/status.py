@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import urllib.request
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
 from eyestream import settings as settings_module
 from eyestream.apps.kafka import kafka_options
+from eyestream.apps.members import members
 from eyestream.banks.shelf import Shelf
 from eyestream.brokers.connection import KafkaOptions, translated
 from eyestream.encoders.triton import TritonEncoder
@@ -148,18 +147,12 @@ def _workers(settings: Settings) -> str:
     if folder is None:
         return "not watched from here: telemetry.members names no folder"
     told = []
-    for file in sorted(folder.glob("*.json")):
-        member = json.loads(file.read_text())
-        try:
-            with urllib.request.urlopen(member["metrics"], timeout=5) as answer:  # noqa: S310  # our own worker's
-                families = {family.name: family for family in text_string_to_metric_families(answer.read().decode())}
-        except OSError:
-            told.append(f"{member['pid']} left no metrics: it was killed")
+    for member in members(folder):
+        if member.figures is None:
+            told.append(f"{member.pid} does not answer: it was killed")
             continue
-        fates = {sample.labels["fate"]: sample.value for sample in families["eyestream_pictures"].samples}
-        counted = ", ".join(f"{fates.get(f'{fate}', 0):.0f} {fate}" for fate in FATES)
-        paused = [s.labels["part"] for s in families["eyestream_paused"].samples if s.value]
-        told.append(f"{member['pid']}: {counted}" + (f", waits for {', '.join(paused)}" if paused else ""))
+        counted = ", ".join(f"{member.fates[fate]} {fate}" for fate in FATES)
+        told.append(f"{member.pid}: {counted}" + "".join(f", waits for {part}" for part in member.waits_for))
     if not told:
         raise Unavailable("workers", "none runs: `eyestream screening run`")
     return "; ".join(told)

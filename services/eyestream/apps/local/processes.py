@@ -143,6 +143,7 @@ def stop(record: Path, *, within_s: float) -> bool:
     Idempotent. Returns only when none of them runs any more.
     """
     asked = send(record, signal.SIGTERM)
+    send(record, signal.SIGCONT)  # one that was halted hears SIGTERM only when it goes on
     orderly = wait_ended(record, within_s) if asked else True
     deadline = time.monotonic() + _CHILDREN_S
     while left := members(record):
