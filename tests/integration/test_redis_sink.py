@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime as dt
 import threading
 
 import pytest
@@ -14,7 +15,7 @@ from eyestream.records import now, utc
 from eyestream.sinks.redis import RedisSink
 from eyestream.sinks.redis_reader import ResultsReader
 from eyestream.testing import redis_server
-from eyestream.testing.contracts_sink import Judge, a_note, a_screening
+from eyestream.testing.contracts_sink import TAKEN, Judge, a_note, a_screening
 
 pytestmark = pytest.mark.stack
 VALKEY = redis_server.binaries()["valkey"]
@@ -47,35 +48,43 @@ async def results(url):
     await reader.close()
 
 
-async def test_a_picture_stored_between_anothers_storing_and_deciding_is_in_the_decision(url, client, results):
-    """The second worker runs to its end inside the first one's decision, which the server must then refuse."""
-    plain = Judge()
+class Overtaken(Judge):
+    """At its first decision another worker comes along, stores a batch of its own and is gone."""
 
-    def overtake():
-        async def store():
-            other = RedisSink(url, plain)
-            await other.store([a_screening("b", probability=0.95)])
-            await other.close()
+    def __init__(self, url, batch):
+        super().__init__()
+        self.url = url
+        self.batch = batch
 
-        asyncio.run(store())
+    async def overtake(self):
+        other = RedisSink(self.url, Judge())
+        await other.store(self.batch)
+        await other.close()
 
-    def decide(programme, exam_id, pictures):
-        seen.append([picture.image_id for picture in pictures])
-        if len(seen) == 1:
-            worker = threading.Thread(target=overtake)
+    def __call__(self, programme, exam_id, pictures):
+        if self.calls == 0:
+            worker = threading.Thread(target=lambda: asyncio.run(self.overtake()))
             worker.start()
             worker.join()
-        return plain(programme, exam_id, pictures)
+        return super().__call__(programme, exam_id, pictures)
 
-    seen = []
-    sink = RedisSink(url, decide)
+
+async def test_a_picture_stored_between_anothers_storing_and_deciding_is_in_the_decision(url, client, results):
+    sink = RedisSink(url, Overtaken(url, [a_screening("b", probability=0.95)]))
     await sink.store([a_screening("a", probability=0.1)])
     await sink.close()
     exam = await results.exam("exam-1")
     assert exam.decision.outcome == "refer"
     assert [picture.image_id for picture in exam.pictures] == ["a", "b"]
     assert exam.decided == exam.version == 2
-    assert seen[0] == ["a"]
+
+
+async def test_two_workers_that_decide_the_same_change_make_one_event_of_it(url, client):
+    sink = RedisSink(url, Overtaken(url, [a_screening("a")]))
+    assert await sink.store([a_screening("a")]) == ["stored"]
+    await sink.close()
+    [stream] = client.keys("*:results")
+    assert client.xlen(stream) == 1
 
 
 async def test_a_replay_of_five_thousand_pictures_leaves_counters_exact(sink, results):
@@ -205,6 +214,25 @@ async def test_moments_outside_any_calendar_keep_their_rank(sink, results):
     )
     entries = (await results.worklist("diabetic")).entries
     assert [(entry.exam_id, entry.rank) for entry in entries] == [("distant", 80), ("usual", 70), ("ancient", 60)]
+
+
+async def test_at_the_highest_rank_a_twentieth_of_a_second_still_decides_who_is_first(url, client, results):
+    def decide(programme, exam_id, pictures):
+        return dataclasses.replace(Judge()(programme, exam_id, pictures), rank=10_003)
+
+    sink = RedisSink(url, decide)
+    moments = {"b": 100, "c": 150, "a": 200}
+    await sink.store(
+        [
+            a_screening("x", exam, captured_at=TAKEN + dt.timedelta(milliseconds=after))
+            for exam, after in moments.items()
+        ]
+    )
+    await sink.close()
+    entries = (await results.worklist("diabetic")).entries
+    assert [(entry.exam_id, entry.rank) for entry in entries] == [("b", 10_003), ("c", 10_003), ("a", 10_003)]
+    for entry in entries:
+        assert entry.since == pytest.approx(TAKEN.timestamp() + moments[entry.exam_id] / 1000, abs=0.02)
 
 
 async def test_a_tail_waits_for_what_is_not_there_yet(sink, results):

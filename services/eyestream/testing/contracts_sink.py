@@ -386,6 +386,16 @@ class SinkContract:
             WorklistEntry("mild", 60, TAKEN.timestamp()),
         )
 
+    async def test_an_exam_waits_since_its_earliest_picture_whichever_came_first(self, store: Store) -> None:
+        minutes = {"a": 5, "b": 0, "c": 9}
+        for image_id, late in minutes.items():
+            taken = TAKEN + dt.timedelta(minutes=late)
+            await store.sinks[0].store([a_screening(image_id, captured_at=taken)])
+        [entry] = (await store.results.worklist("diabetic")).entries
+        exam = await store.results.exam("exam-1")
+        assert exam is not None
+        assert exam.since == entry.since == TAKEN.timestamp()
+
     async def test_pages_of_the_worklist_together_hold_each_exam_once(self, store: Store) -> None:
         # Many of one rank and one moment: the hardest place for a cursor to stand.
         exams = [a_screening("a", f"exam-{number:03d}", probability=0.9 if number % 3 else 0.6) for number in range(45)]
