@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kafka.admin import KafkaAdminClient
+from onnx import GraphProto
 
 from eyestream.apps.local import PARTS, Endpoints, Stack
 from eyestream.errors import Misconfigured, Unavailable
@@ -29,9 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def model_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`tiny` (pixels UINT8 [n,8,8,3] to the mean of each colour, FP16) beside the project's own models."""
+    """`tiny` (pixels UINT8 [n,8,8,3] to the mean of each colour, FP16) and `picky` beside the project's own models.
+
+    `picky` (index UINT8 [n,1] to its square, FP16) fails where an index is 10 or more.
+    """
     repository = tmp_path_factory.mktemp("model_repository")
     write_tiny_model(repository / "tiny")
+    write_picky_model(repository / "picky")
     for model in (ROOT / "model_repository").glob("*/config.pbtxt"):
         shutil.copytree(model.parent, repository / model.parent.name)
     return repository
@@ -76,18 +82,26 @@ def triton_url(endpoints: Endpoints) -> str:
 @pytest.fixture
 def topic(kafka_bootstrap: str) -> Iterator[str]:
     """A topic of this test alone with four partitions, and `<topic>.dlq` with one; both are gone afterwards."""
-    from kafka.admin import KafkaAdminClient
-
     name = f"test-{uuid.uuid4().hex}"
-    options = {"replication_factor": 1}
-    admin = KafkaAdminClient(bootstrap_servers=kafka_bootstrap)
-    try:
+    with kafka_admin(kafka_bootstrap) as admin:
         admin.create_topics(
-            {name: {"num_partitions": 4, **options}, f"{name}.dlq": {"num_partitions": 1, **options}},
+            {
+                name: {"num_partitions": 4, "replication_factor": 1},
+                f"{name}.dlq": {"num_partitions": 1, "replication_factor": 1},
+            },
             wait_for_metadata=True,
         )
-        yield name
+    yield name
+    with kafka_admin(kafka_bootstrap) as admin:
         admin.delete_topics([name, f"{name}.dlq"])
+
+
+@contextlib.contextmanager
+def kafka_admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
+    """Opened anew where it is used: a client that has seen its broker killed waits long before it asks again."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        yield admin
     finally:
         admin.close()
 
@@ -114,7 +128,6 @@ def end_leftovers() -> None:
 
 def write_tiny_model(folder: Path) -> None:
     """A model small enough to write here, whose answer a test can compute itself."""
-    import onnx
     from onnx import TensorProto, helper
 
     graph = helper.make_graph(
@@ -128,10 +141,35 @@ def write_tiny_model(folder: Path) -> None:
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT16, ["n", 3])],
         [helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2])],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    save_model(folder, graph, TINY)
+
+
+def write_picky_model(folder: Path) -> None:
+    """A model that a request can make fail while it runs."""
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["index"], ["place"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["squares", "place"], ["square"]),
+        ],
+        "picky",
+        [helper.make_tensor_value_info("index", TensorProto.UINT8, ["n", 1])],
+        [helper.make_tensor_value_info("square", TensorProto.FLOAT16, ["n", 1])],
+        [helper.make_tensor("squares", TensorProto.FLOAT16, [10], [float(n * n) for n in range(10)])],
+    )
+    save_model(folder, graph, PICKY)
+
+
+def save_model(folder: Path, graph: GraphProto, config: str) -> None:
+    import onnx
+    from onnx import helper
+
     (folder / "1").mkdir(parents=True)
-    onnx.save(model, folder / "1" / "model.onnx")
-    (folder / "config.pbtxt").write_text(TINY)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), folder / "1/model.onnx"
+    )
+    (folder / "config.pbtxt").write_text(config)
 
 
 TINY = """\
@@ -143,3 +181,14 @@ output [{ name: "embedding" data_type: TYPE_FP16 dims: [3] }]
 instance_group [{ kind: KIND_CPU count: 2 }]
 dynamic_batching { max_queue_delay_microseconds: 1000 }
 """
+
+PICKY = """\
+name: "picky"
+backend: "onnxruntime"
+max_batch_size: 8
+input [{ name: "index" data_type: TYPE_UINT8 dims: [1] }]
+output [{ name: "square" data_type: TYPE_FP16 dims: [1] }]
+instance_group [{ kind: KIND_CPU count: 1 }]
+dynamic_batching { preferred_batch_size: [8] max_queue_delay_microseconds: 300000 }
+"""
+"""It waits long enough for a test's requests to be merged into one run."""

@@ -2,40 +2,227 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
+import redis
 import tritonclient.grpc as triton
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.admin import KafkaAdminClient
+from tritonclient.utils import InferenceServerException
 
-from eyestream.apps.local import Stack
+from eyestream.apps.local import Endpoints, PartFailed, Stack
+from eyestream.apps.local.triton import infer_once
+from eyestream.errors import Unavailable
 
 pytestmark = pytest.mark.stack
 
 
-def embed(url: str, pixels: np.ndarray) -> np.ndarray:
-    tensor = triton.InferInput("pixels", pixels.shape, "UINT8")
-    tensor.set_data_from_numpy(pixels)
+def ask(url: str, model: str, given: str, wanted: str, values: np.ndarray) -> np.ndarray:
+    tensor = triton.InferInput(given, values.shape, "UINT8")
+    tensor.set_data_from_numpy(values)
     with triton.InferenceServerClient(url) as client:
-        return client.infer("tiny", [tensor], client_timeout=10).as_numpy("embedding")
+        return client.infer(model, [tensor], client_timeout=20).as_numpy(wanted)
+
+
+def embed(url: str, pixels: np.ndarray) -> np.ndarray:
+    return ask(url, "tiny", "pixels", "embedding", pixels)
+
+
+def pictures(count: int, seed: int = 7) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+
+
+@contextlib.contextmanager
+def admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
+    client = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def produce(bootstrap: str, topic: str, value: bytes) -> None:
+    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", max_request_size=16 * 2**20)
+    try:
+        producer.send(topic, value).get(timeout=20)
+    finally:
+        producer.close()
+
+
+def consume(bootstrap: str, topic: str, **options: object) -> list[bytes]:
+    """All values that are in the topic now."""
+    consumer = KafkaConsumer(
+        topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=4000, **options
+    )
+    try:
+        return [record.value for record in consumer]
+    finally:
+        consumer.close()
 
 
 def test_every_part_runs_and_was_used(stack: Stack):
-    assert [(part.name, part.state) for part in stack.status()] == [
-        ("kafka", "running"),
-        ("redis", "running"),
-        ("triton", "running"),
+    assert {part.name: part.state for part in stack.status()} == dict.fromkeys(("kafka", "redis", "triton"), "running")
+
+
+def test_a_second_up_downloads_builds_and_starts_nothing(stack: Stack):
+    before = [stack.pids(part) for part in ("kafka", "redis", "triton")]
+    lines: list[str] = []
+    stack.up(lambda part, line: lines.append(line))
+    assert [stack.pids(part) for part in ("kafka", "redis", "triton")] == before
+    assert lines.count("already running") == 3
+    assert not any("download" in line or "install" in line or "formatting" in line for line in lines)
+
+
+def test_nothing_listens_beyond_the_loopback_interface(stack: Stack):
+    import psutil
+
+    ours = {pid for part in ("kafka", "redis", "triton") for pid in stack.pids(part)}
+    listening = [
+        connection.laddr.ip.removeprefix("::ffff:")
+        for pid in ours
+        for connection in psutil.Process(pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
     ]
+    assert len(listening) >= 6
+    assert set(listening) == {"127.0.0.1"}
 
 
 def test_triton_serves_the_production_layout_through_onnx_runtime(triton_url: str):
-    pixels = np.random.default_rng(7).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    pixels = pictures(5)
     np.testing.assert_allclose(embed(triton_url, pixels), pixels.mean(axis=(1, 2)), rtol=1e-3)
 
 
-def test_a_topic_fixture_makes_the_topic_and_its_dead_letters(topic: str, kafka_bootstrap: str):
-    from kafka.admin import KafkaAdminClient
+def test_merged_requests_are_answered_each_with_its_own(triton_url: str):
+    batches = [pictures(1 + number % 4, number) for number in range(24)]
+    with concurrent.futures.ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(lambda batch: embed(triton_url, batch), batches))
+    for batch, answer in zip(batches, answers, strict=True):
+        np.testing.assert_allclose(answer, batch.mean(axis=(1, 2)), rtol=1e-3)
 
-    admin = KafkaAdminClient(bootstrap_servers=kafka_bootstrap)
-    try:
-        assert {topic, f"{topic}.dlq"} <= set(admin.list_topics())
-    finally:
-        admin.close()
+
+def test_a_request_that_fails_does_not_harm_those_it_was_merged_with(triton_url: str):
+    def square(index: int) -> float | str:
+        try:
+            return float(ask(triton_url, "picky", "index", "square", np.array([[index]], np.uint8))[0, 0])
+        except InferenceServerException as error:
+            return error.message()
+
+    with triton.InferenceServerClient(triton_url) as client:
+        runs = client.get_inference_statistics("picky").model_stats[0].execution_count
+        with concurrent.futures.ThreadPoolExecutor(8) as clients:
+            answers = list(clients.map(square, [1, 2, 3, 200, 5, 6, 7, 8]))
+        runs = client.get_inference_statistics("picky").model_stats[0].execution_count - runs
+    assert runs < 8, "the requests were not merged, so this shows nothing"
+    assert answers[:3] + answers[4:] == [1, 4, 9, 25, 36, 49, 64]
+    assert "out of" in str(answers[3])
+
+
+def test_a_killed_model_process_is_found_by_using_it_and_mended(stack: Stack, triton_url: str):
+    for stub in stack.stubs("tiny"):
+        os.kill(stub, signal.SIGKILL)
+    with triton.InferenceServerClient(triton_url) as client:
+        assert client.is_model_ready("tiny"), "Triton has learnt to tell: the canary may go"
+    assert {part.state for part in stack.status() if part.name == "triton"} == {"not ready"}
+    with pytest.raises(Unavailable, match="tiny"):
+        infer_once(triton_url, "tiny")
+    stack.mend("tiny")
+    assert len(stack.stubs("tiny")) == 2
+    assert embed(triton_url, pictures(2)).shape == (2, 3)
+
+
+def test_killed_triton_comes_back_and_leaves_no_shared_memory_behind(stack: Stack, triton_url: str):
+    def regions() -> set[str]:
+        prefix = next(Path("/dev/shm").glob("eyestream-*")).name.rsplit("-", 5)[0]
+        return {region.name for region in Path("/dev/shm").glob(f"{prefix}*")}
+
+    before = regions()
+    stack.kill("triton")
+    stack.start("triton")
+    assert embed(triton_url, pictures(2)).shape == (2, 3)
+    assert before
+    assert not before & regions()
+
+
+def test_killed_redis_comes_back_with_what_it_had(stack: Stack, redis_url: str):
+    key = f"test:{uuid.uuid4()}"
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(key, "kept")
+    stack.kill("redis")
+    stack.start("redis")
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.get(key) == b"kept"
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        client.delete(key)
+
+
+def test_killed_kafka_comes_back_with_what_it_had(stack: Stack, topic: str, kafka_bootstrap: str):
+    produce(kafka_bootstrap, topic, b"kept")
+    stack.kill("kafka")
+    stack.start("kafka")
+    assert consume(kafka_bootstrap, topic) == [b"kept"]
+
+
+def test_kafka_takes_a_picture_of_almost_sixteen_mebibytes_and_a_group_of_six_seconds(topic: str, kafka_bootstrap: str):
+    picture = np.random.default_rng(1).bytes(16 * 2**20 - 4096)
+    produce(kafka_bootstrap, topic, picture)
+    read = consume(kafka_bootstrap, topic, group_id=topic, session_timeout_ms=6000, heartbeat_interval_ms=2000)
+    assert read == [picture]
+
+
+def test_the_lines_topics_are_there(kafka_bootstrap: str):
+    with admin(kafka_bootstrap) as client:
+        topics = {topic["name"]: len(topic["partitions"]) for topic in client.describe_topics()}
+    assert topics["screening.images"] == 4
+    assert topics["screening.images.dlq"] == 1
+
+
+def test_data_and_topics_survive_down_and_up_beside_another_stack(stack: Stack, tmp_path: Path, model_repository: Path):
+    parts = ("kafka", "redis")
+    with Stack(tmp_path, model_repository=model_repository, parts=parts) as other:
+        before = other.up()
+        assert before != stack.endpoints
+        produce(before.kafka, "screening.images", b"kept")
+        with redis.Redis.from_url(before.redis_url) as client:
+            client.set("key", "kept")
+        other.down()
+        assert {part.state for part in stack.status()} == {"running"}
+        wider = Stack(tmp_path, model_repository=model_repository, parts=parts, partitions=6)
+        after = wider.up()
+        with redis.Redis.from_url(after.redis_url) as client:
+            assert client.get("key") == b"kept"
+        assert consume(after.kafka, "screening.images") == [b"kept"]
+        with admin(after.kafka) as client:
+            described = {topic["name"]: len(topic["partitions"]) for topic in client.describe_topics()}
+        assert described["screening.images"] == 6
+
+
+def test_a_model_that_does_not_load_is_told_with_its_log_and_leaves_nothing_running(tmp_path: Path):
+    model = tmp_path / "repository" / "broken"
+    (model / "1").mkdir(parents=True)
+    (model / "1" / "model.onnx").write_bytes(b"not a model")
+    (model / "config.pbtxt").write_text(
+        'name: "broken"\nbackend: "onnxruntime"\nmax_batch_size: 8\n'
+        'input [{ name: "pixels" data_type: TYPE_UINT8 dims: [8, 8, 3] }]\n'
+        'output [{ name: "embedding" data_type: TYPE_FP16 dims: [3] }]\n'
+    )
+    with Stack(tmp_path / "state", model_repository=tmp_path / "repository", parts=("triton",)) as stack:
+        began = time.monotonic()
+        with pytest.raises(PartFailed) as failure:
+            stack.up()
+        assert time.monotonic() - began < 60
+        assert "broken" in str(failure.value)
+        assert "correct it in the model repository" in str(failure.value)
+        assert stack.pids("triton") == ()
+
+
+def test_endpoints_are_read_from_the_state_folder(stack: Stack, endpoints: Endpoints):
+    assert Endpoints.read(stack.state) == endpoints

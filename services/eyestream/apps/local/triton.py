@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -96,15 +96,16 @@ class Triton(Part):
         for model in models(self._repository):
             infer_once(f"127.0.0.1:{place.ports['triton-grpc']}", model)
 
+    def environment_name(self) -> str:
+        """The cache entry that this version's environment is installed in."""
+        digest = hashlib.sha256(b"".join(_lock(name).read_bytes() for name in _LOCKS)).hexdigest()[:12]
+        return f"triton-{digest}-python{_PYTHON}"
+
     def _environment(self, place: Place) -> Path:
-        locks = [_lock(name) for name in _LOCKS]
-        digest = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks)).hexdigest()[:12]
-        return cache.entry(
-            place.cache,
-            f"triton-{digest}-python{_PYTHON}",
-            lambda folder: _install(folder, locks, place),
-            say=place.say,
-        )
+        def install(folder: Path) -> None:
+            _install(folder, place.say)
+
+        return cache.entry(place.cache, self.environment_name(), install, say=place.say)
 
 
 def models(repository: Path) -> list[str]:
@@ -188,14 +189,14 @@ def _lock(name: str) -> Path:
     raise Misconfigured(f"the lock {name} is missing from this installation; install eyestream again")
 
 
-def _install(folder: Path, locks: Sequence[Path], place: Place) -> None:
-    place.say("installing tritonserver and ONNX Runtime in an environment of their own (90 MB)")
+def _install(folder: Path, say: Callable[[str], None]) -> None:
+    say("installing tritonserver and ONNX Runtime in an environment of their own (90 MB)")
     uv = _find_uv()
     _run([uv, "venv", "--quiet", "--relocatable", "--no-python-downloads", "--python", sys.executable, str(folder)])
     python = str(folder / "bin" / "python")
     # `sync` installs what the locks list and nothing else, so pytriton's own dependencies stay out.
     command = [uv, "pip", "sync", "--quiet", "--python", python, "--require-hashes", "--compile-bytecode"]
-    _run([*command, *(str(lock) for lock in locks)])
+    _run([*command, *(str(_lock(name)) for name in _LOCKS)])
     backend = _server(folder).parents[1] / "backends" / "python"
     stub = backend.parents[1] / "python_backend_stubs" / _PYTHON / "triton_python_backend_stub"
     if not stub.exists():

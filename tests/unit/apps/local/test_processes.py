@@ -118,6 +118,12 @@ def test_an_orderly_end_is_told_from_a_forced_one(record: Path):
     assert not record.exists()
 
 
+def test_a_halted_process_ends_in_an_orderly_way_too(record: Path):
+    start(record, SLEEP)
+    processes.send(record, signal.SIGSTOP)
+    assert processes.stop(record, within_s=10)
+
+
 def test_stopping_what_was_never_started_does_nothing(record: Path):
     assert processes.stop(record, within_s=1)
 
