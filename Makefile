@@ -1,17 +1,62 @@
-# The one front door. Recipes are one line each; what they do lives in Python.
+# The one front door. Recipes are a line each; what they do lives in Python.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-export PYTHONDONTWRITEBYTECODE =
+PREFLIGHT := services/eyestream/apps/local/preflight.py
+# A packaged Python may be told to write no bytecode; every Ray process would then compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup
+.PHONY: help setup demo up down status test unit lint types fmt check drill bench lock
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN{FS=":.*?## "}{printf "  make %-12s %s\n",$$1,$$2}'
 
 setup: .venv/.ready  ## create .venv with the pinned, hashed packages
 
+demo: setup  ## the whole line on real parts, from drawn photographs to a clinician's table; PICTURES=folder adds yours
+	$(BIN)/eyestream demo $(if $(PICTURES),--pictures "$(PICTURES)")
+
+up: setup  ## start the same stack and leave it running
+	$(BIN)/eyestream local up
+
+down:  ## stop it; its data stay
+	$(BIN)/eyestream local down
+
+status:  ## ask every part of it how it stands
+	$(BIN)/eyestream local status
+
+test: setup lint types  ## everything that can be proven on this machine, the real parts included
+	$(BIN)/python -m pytest --require tests
+
+unit: setup  ## what runs while writing: no servers
+	$(BIN)/python -m pytest -m "not stack and not serve" tests/unit tests/seams
+
+lint: setup  ## style, layers, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs services build_engines tests examples benchmarks
+
+types: setup  ## mypy --strict
+	$(BIN)/mypy
+
+fmt: setup  ## format, and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: test  ## what CI runs
+
+drill: setup  ## break every part while thousands of pictures flow, and count; PICTURES=n
+	$(BIN)/eyestream drill $(if $(PICTURES),--pictures $(PICTURES))
+
+bench: setup  ## figures of this machine, as ratios within one run
+	$(BIN)/python benchmarks/run.py
+
+lock: setup  ## pin and hash the packages anew
+	$(BIN)/python requirements/lock.py
+
 .venv/.ready: requirements/uv.txt requirements/dev.txt pyproject.toml
+	$(PYTHON) $(PREFLIGHT)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements/uv.txt requirements/dev.txt
