@@ -18,6 +18,8 @@ from eyestream.decoding.source import Source, smallest_scale
 from eyestream.decoding.tiff import open_tiff
 from eyestream.records import Pixels
 
+_USUAL_FIELD: Final = 0.875
+"""How much of the shorter side a field usually spans at the least."""
 _OPENERS: Final[Mapping[str, Callable[[bytes, Limits], Source]]] = {
     "jpeg": open_jpeg,
     "png": open_png,
@@ -66,14 +68,14 @@ def _read_large_enough(
 ) -> tuple[Pixels, Box, int]:
     """The picture at the smallest scale whose field of view covers the input, that field at full size, and the eighths.
 
-    A field usually spans the shorter side, so the first scale is chosen for that; a picture whose field turns out
-    smaller is read once more, and its box is kept. Nothing is turned yet.
+    A field usually spans most of the shorter side, so the first scale is chosen for that; a picture whose field turns
+    out smaller is read once more, and its box is kept. Nothing is turned yet.
     """
     if preprocessing.crop == "none":
         whole = WHOLE.scaled(source.height, source.width)
         eighths = _scale(source, upright_size(whole.size, turn), into, preprocessing)
         return _read(source, eighths, limits), whole, eighths
-    shorter = min(source.height, source.width)
+    shorter = _USUAL_FIELD * min(source.height, source.width)
     eighths = _scale(source, (shorter, shorter), into, preprocessing)
     pixels = _read(source, eighths, limits)
     field = find_field(pixels).scaled(source.height, source.width)

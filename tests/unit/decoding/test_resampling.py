@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eyestream.decoding.geometry import Box
+from eyestream.decoding.resampling import luma, resample
+
+
+def whole(pixels):
+    return Box(0, 0, *pixels.shape[:2])
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "lanczos"])
+def test_with_antialias_it_is_pillows_resize(interpolation, pattern):
+    expected = Image.fromarray(pattern).resize((50, 40), Image.Resampling[interpolation.upper()])
+    out = resample(pattern, whole(pattern), (40, 50), interpolation=interpolation, antialias=True)
+    assert np.array_equal(out, np.asarray(expected))
+
+
+def test_area_is_the_mean_of_whole_blocks(pattern):
+    out = resample(pattern, whole(pattern), (48, 80), interpolation="area", antialias=True)
+    means = pattern.reshape(48, 2, 80, 2, 3).mean(axis=(1, 3))
+    assert np.abs(out - means).max() <= 1  # each of its two passes rounds
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(40, 50), (48, 80), (200, 300)])
+def test_without_antialias_it_samples_as_opencv_and_torch_do(interpolation, size, pattern):
+    cv2 = pytest.importorskip("cv2")
+    kernel = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR}[interpolation]
+    expected = cv2.resize(pattern.astype(np.float32), (size[1], size[0]), interpolation=kernel)
+    out = resample(pattern, whole(pattern), size, interpolation=interpolation, antialias=False)
+    assert np.abs(out - np.clip(expected, 0, 255)).max() <= 1
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_a_box_of_whole_pixels_sees_what_cutting_first_sees(antialias, pattern):
+    inside = pattern[10:70, 20:140]
+    cut = resample(inside, whole(inside), (60, 120), interpolation="bilinear", antialias=antialias)
+    boxed = resample(pattern, Box(10, 20, 70, 140), (60, 120), interpolation="bilinear", antialias=antialias)
+    assert np.array_equal(boxed, cut)
+
+
+def test_grey_stays_two_dimensional(pattern):
+    grey = pattern[:, :, 0]
+    assert resample(grey, whole(grey), (30, 40), interpolation="bicubic", antialias=True).shape == (30, 40)
+    assert resample(grey, whole(grey), (30, 40), interpolation="bicubic", antialias=False).shape == (30, 40)
+
+
+def test_luma_weighs_green_most():
+    assert luma(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)).tolist() == [[76, 150, 29]]

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eyestream.decoding import Limits
+from eyestream.decoding.tiff import open_tiff
+from eyestream.errors import Rejected
+from eyestream.testing.badpictures import forge
+
+tifffile = pytest.importorskip("tifffile")
+
+
+def read(value):
+    return open_tiff(value, Limits()).read(8)
+
+
+def reason_of(value):
+    with pytest.raises(Rejected) as caught:
+        read(value)
+    return caught.value.reason
+
+
+def written(pixels, **options):
+    out = io.BytesIO()
+    tifffile.imwrite(out, pixels, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_the_pixels_are_those_of_the_file(compression, mode, pattern, saved):
+    picture = Image.fromarray(pattern).convert(mode)
+    expected = np.asarray(picture.convert("RGB") if mode == "RGBA" else picture)
+    assert np.array_equal(read(saved(picture, "TIFF", compression=compression)), expected)
+
+
+@pytest.mark.parametrize(
+    "options", [{"byteorder": ">"}, {"tile": (32, 48)}, {"rowsperstrip": 7}, {"byteorder": ">", "rowsperstrip": 50}]
+)
+def test_strips_tiles_and_both_byte_orders_are_read(options, pattern):
+    assert np.array_equal(read(written(pattern, photometric="rgb", **options)), pattern)
+
+
+def test_white_as_zero_is_turned_round(pattern):
+    grey = np.ascontiguousarray(pattern[..., 0])
+    assert np.array_equal(read(written(grey, photometric="miniswhite")), 255 - grey)
+
+
+def test_palette_colour_becomes_rgb(pattern, saved):
+    picture = Image.fromarray(pattern).quantize(64)
+    assert np.array_equal(read(saved(picture, "TIFF")), np.asarray(picture.convert("RGB")))
+
+
+def test_its_orientation_is_read_and_not_applied_twice(pattern, saved):
+    value = saved(pattern, "TIFF", tiffinfo={274: 6})
+    source = open_tiff(value, Limits())
+    assert source.orientation == 6
+    assert np.array_equal(source.read(8), pattern)
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_a_cut_off_tiff_is_never_decoded(compression, pattern, saved):
+    value = saved(pattern, "TIFF", compression=compression)
+    assert {reason_of(value[:cut]) for cut in (9, len(value) // 2, len(value) - 1)} <= {"truncated", "damaged"}
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_a_strip_that_ends_early_is_never_decoded(compression, pattern, saved):
+    value = saved(pattern, "TIFF", compression=compression)
+    with Image.open(io.BytesIO(value)) as picture:
+        (at, *_), (length, *_) = picture.tag_v2[273], picture.tag_v2[279]
+    assert reason_of(value.replace(struct.pack("<I", length), struct.pack("<I", length // 2))) in {
+        "truncated",
+        "damaged",
+    }
+    assert at + length <= len(value)
+
+
+def test_several_pages_are_refused(pattern, saved):
+    page = Image.fromarray(pattern)
+    assert reason_of(saved(page, "TIFF", save_all=True, append_images=[page])) == "too-many-frames"
+
+
+def test_thousands_of_tags_that_each_claim_the_whole_file_cost_nothing():
+    grey = bytes(64 * 64)
+    lies = {40000 + number: [1] * 1000 for number in range(500)}
+    assert read(forge.tiff(64, 64, grey, tags=lies)).shape == (64, 64)
+
+
+def test_two_samples_in_planes_are_refused(pattern):
+    assert (
+        reason_of(written(np.moveaxis(pattern, 2, 0), photometric="rgb", planarconfig="separate")) == "unsupported-tiff"
+    )
