@@ -106,7 +106,7 @@ def target(
     secret: list[str] | None,
 ) -> KafkaTarget:
     """Where pictures go, with options named and options read from files."""
-    security: dict[str, Any] = dict(_pair(each) for each in plain or [])
+    security: dict[str, Any] = {name: _typed(value) for name, value in map(_pair, plain or [])}
     for name, path in map(_pair, secret or []):
         try:
             security[name] = Path(path).read_text("utf-8").strip()
@@ -120,3 +120,10 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals:
         raise Misconfigured("Kafka's options have the form name=value")
     return name, value
+
+
+def _typed(value: str) -> str | int | bool:
+    """The option as kafka-python wants it: `ssl_check_hostname=false` must not be a true word."""
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    return int(value) if value.isdecimal() else value

@@ -174,6 +174,8 @@ class Sender:
         elif isinstance(outcome.error, TooLarge):
             del self._in_flight[image_id]
             self._shrink(outcome.picture)
+            # An idempotent producer that was refused a record refuses all that follow, under the same name.
+            self._drop("resent")
         else:
             self._lose(Unavailable("kafka", type(outcome.error).__name__))
 
@@ -251,15 +253,19 @@ class Sender:
         )
 
     def _lose(self, error: Unavailable) -> None:
-        """Give the transport up, with all that is under way on it, and try again later."""
+        """Give the transport up and try again later."""
+        self._drop(f"{error.part}-away")
+        self._pause(error)
+
+    def _drop(self, trouble: str) -> None:
+        """Close the transport; what is under way on it is sent again over the next."""
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()
         for image_id, picture in list(self._in_flight.items()):
             if image_id not in self._arrived:
                 del self._in_flight[image_id]
-                self._note_failed(picture, f"{error.part}-away")
-        self._pause(error)
+                self._note_failed(picture, trouble)
 
     def _pause(self, error: Unavailable) -> None:
         wait_s = self._pace.wait_s(self._failures)

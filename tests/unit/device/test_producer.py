@@ -313,6 +313,23 @@ def test_a_topic_that_takes_less_than_we_were_told_is_learnt(spool, kafka, clock
     assert "eyestream-ref" in headers
 
 
+def test_a_producer_that_was_refused_one_record_is_not_believed_about_others(spool, kafka, clock, tmp_path):
+    sender = Sender(spool, kafka.connect, max_message_bytes=5000, store_url=str(tmp_path / "store"), clock=clock)
+    put(spool, 1, size=3000)
+    small, data = put(spool, 2, size=1000)
+    step(sender)
+    kafka.answer(TooLarge())
+    step(sender)
+    assert kafka.transports[0].closed
+    for _ in range(2):
+        clock.now += 10.0
+        step(sender)
+        kafka.answer()
+    values = {ImageMeta.model_validate_json(headers["eyestream-meta"]).image_id: v for _, v, headers in kafka.records}
+    assert values[small.image_id] == data
+    assert len(kafka.transports) == 2
+
+
 def test_a_full_disk_does_not_send_anything_twice(tmp_path, kafka, clock):
     class Stuck(Spool):
         stuck = True
