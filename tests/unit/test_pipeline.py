@@ -24,7 +24,7 @@ async def assert_each_picture_has_its_own_result(line: MemoryLine, sent: list[Im
     for screening in stored:
         message = line.topic.messages[screening.position.partition][screening.position.offset]
         pixels = line.intake.capture(message, line.banks).pixels
-        (alone,) = score(line.banks["demo"].head, line.encoder.embedding(pixels)[None])
+        (alone,) = score(line.banks["demo"].head, line.fake.embedding(pixels)[None])
         assert screening.meta.sha256 == meta_for(message.value).sha256
         assert [finding.condition for finding in screening.findings] == [
             finding.condition for finding in alone.findings
@@ -87,7 +87,7 @@ async def test_a_picture_without_a_finite_embedding_is_refused_alone():
     line = MemoryLine()
     good = [line.put(1), line.put(2)]
     poisoned = line.put(3)
-    line.encoder.poison(line.intake.capture(line.topic.messages[0][2], line.banks).pixels)
+    line.fake.poison(line.intake.capture(line.topic.messages[0][2], line.banks).pixels)
     await line.run()
     assert [dead.rejection.reason for dead in line.topic.dead_letters] == ["embedding-not-finite"]
     await assert_each_picture_has_its_own_result(line, good)
@@ -99,7 +99,7 @@ async def test_parts_that_are_away_cost_time_and_nothing_else():
     line = MemoryLine()
     sent = [line.put(seed) for seed in range(9)]
     line.put_broken(77)
-    line.encoder.unavailable(3)
+    line.fake.unavailable(3)
     line.sink.unavailable(2)
     line.sink.fail_after_store(2)
     await line.run()
@@ -164,13 +164,13 @@ async def test_a_drain_finishes_what_is_in_flight_and_takes_no_more():
     line = MemoryLine(pace=Pace(max_batch=2, max_wait_s=0.01, depth=1, decoders=1, max_in_flight=4))
     for seed in range(20):
         line.put(seed)
-    line.encoder.gate.clear()
+    line.fake.gate.clear()
     running = asyncio.create_task(line.line.run())
     await line.step()
     taken = line.line.in_flight
     assert 0 < taken <= 4
     await line.broker.drain()
-    line.encoder.gate.set()
+    line.fake.gate.set()
     while not running.done():
         await line.step()
     assert line.topic.acknowledged[0] == line.counted("stored")
@@ -181,12 +181,12 @@ async def test_no_more_is_taken_than_the_window_holds():
     line = MemoryLine(pace=Pace(max_batch=2, max_wait_s=0.01, depth=2, decoders=2, max_in_flight=6))
     for seed in range(30):
         line.put(seed)
-    line.encoder.gate.clear()
+    line.fake.gate.clear()
     running = asyncio.create_task(line.line.run())
     for _ in range(10):
         await line.step()
     assert line.line.in_flight == 6
-    line.encoder.gate.set()
+    line.fake.gate.set()
     await line.until_acknowledged()
     await line.broker.drain()
     await running
@@ -199,7 +199,7 @@ async def test_a_fault_of_ours_ends_the_line_and_acknowledges_nothing():
     async def broken(_pixels):
         raise RuntimeError("a bug")
 
-    line.encoder.encode = broken
+    line.fake.encode = broken
     with pytest.raises(ExceptionGroup) as caught:
         await line.run()
     assert caught.group_contains(RuntimeError, match="a bug")
@@ -209,14 +209,14 @@ async def test_a_fault_of_ours_ends_the_line_and_acknowledges_nothing():
 async def test_a_line_that_stands_still_says_so_unless_a_part_is_away():
     line = MemoryLine()
     line.put(1)
-    line.encoder.gate.clear()
+    line.fake.gate.clear()
     running = asyncio.create_task(line.line.run())
     while not line.metrics.registry.get_sample_value("eyestream_stage_seconds_count", {"stage": "decode"}):
         await line.step(0)
     await line.step(60)
     assert line.line.stalled_s() >= 60
-    line.encoder.unavailable(1)
-    line.encoder.gate.set()
+    line.fake.unavailable(1)
+    line.fake.gate.set()
     await settle()
     assert line.line.stalled_s() == 0
     await line.until_acknowledged()
@@ -248,13 +248,13 @@ def test_no_result_ever_reaches_another_picture(pictures, max_batch, depth, seed
         for _ in range(12):
             match rng.randrange(6):
                 case 0:
-                    line.encoder.unavailable(1)
+                    line.fake.unavailable(1)
                 case 1:
                     line.sink.fail_after_store(1)
                 case 2:
                     line.topic.rebalance()
                 case 3:
-                    line.encoder.gate.clear()
+                    line.fake.gate.clear()
                 case 4:
                     running.cancel()
                     line.broker.crash()
@@ -262,7 +262,7 @@ def test_no_result_ever_reaches_another_picture(pictures, max_batch, depth, seed
                     line.start()
                     running = asyncio.create_task(line.line.run())
             await line.step(0.02)
-            line.encoder.gate.set()
+            line.fake.gate.set()
         await line.until_acknowledged()
         await line.broker.drain()
         await running

@@ -10,6 +10,7 @@ from eyestream.banks.build import build
 from eyestream.banks.shelf import Bank
 from eyestream.brokers.memory import MemoryBroker, MemoryTopic
 from eyestream.decoding import Limits, Preprocessing
+from eyestream.encoders.base import Encoder
 from eyestream.encoders.fake import FakeEncoder
 from eyestream.intake import Intake
 from eyestream.patience import LONGEST_WAIT_S, Patience
@@ -25,17 +26,23 @@ from eyestream.testing.texts import FakeTextEncoder
 
 
 class MemoryLine:
-    """The line over a MemoryTopic, a FakeEncoder and a MemorySink; time passes only in `step`.
+    """The line over a MemoryTopic, a FakeEncoder, or one of yours, and a MemorySink; time passes only in `step`.
 
     `start` makes a fresh member, as after a restart, over the same topic, encoder and sink.
     """
 
-    def __init__(self, *, partitions: int = 1, pace: Pace | None = None) -> None:
+    def __init__(self, *, partitions: int = 1, pace: Pace | None = None, encoder: Encoder | None = None) -> None:
         self.pace = pace or Pace(max_batch=4, max_wait_s=0.01, depth=2, decoders=3, max_in_flight=32)
         self.topic = MemoryTopic(partitions=partitions)
-        self.encoder = FakeEncoder()
+        self.fake = FakeEncoder()
+        self.encoder: Encoder = encoder or self.fake
         self.programme = Programme.builtin("demo")
-        self.intake = Intake(preprocessing=Preprocessing(), height=8, width=8, limits=Limits(min_side=1))
+        self.intake = Intake(
+            preprocessing=Preprocessing(),
+            height=self.encoder.spec.height,
+            width=self.encoder.spec.width,
+            limits=Limits(min_side=1),
+        )
         self.banks = {"demo": self.bank()}
         self.sink = MemorySink(lambda _, exam, pictures: triage.decide(self.programme, exam, pictures))
         self.metrics = Metrics()
