@@ -17,8 +17,3 @@ def test_an_example_runs_and_says_something(example, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
-
-
-def test_examples_are_short_enough_to_read_at_once():
-    for example in EXAMPLES:
-        assert len(example.read_text().splitlines()) <= 130, example.name
