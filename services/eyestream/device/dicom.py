@@ -47,7 +47,7 @@ _JPEG_FAMILY: Final = frozenset(
     {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, *JPEGLSTransferSyntaxes}
 )
 _JPEG2000_FAMILY: Final = frozenset({JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K})
-_EYE_MODALITIES: Final = frozenset({"OP", "OPT", "OPTENF", "OPTBSV", "XC", "SC", "OT", ""})
+_EYE_MODALITIES: Final = frozenset({"OP", "OPT", "OPTENF", "OPTBSV", "XC", "SC", "OT", ""})  # codespell:ignore ot
 """Ophthalmic photography and tomography, and what cameras write that know of neither."""
 
 

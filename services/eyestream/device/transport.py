@@ -52,7 +52,7 @@ class KafkaTarget:
     bootstrap: str
     topic: str = "screening.images"
     max_message_bytes: int = 16 * 2**20
-    connect_timeout_s: float = 15.0
+    connect_timeout_s: float = 8.0
     delivery_timeout_s: float = 120.0
     security: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
