@@ -62,8 +62,8 @@ def _shrink(pixels: Pixels) -> npt.NDArray[np.float32]:
     height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
     whole = Image.fromarray(np.ascontiguousarray(pixels))
     small = np.asarray(whole.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
-    channels = small[None] if small.ndim == 2 else small.transpose(2, 0, 1)
-    return np.ascontiguousarray(channels, np.float32)
+    channels = [small] if small.ndim == 2 else [small[:, :, channel] for channel in range(3)]
+    return np.stack(channels).astype(np.float32)
 
 
 def _background(small: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32] | None, float]:
