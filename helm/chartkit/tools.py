@@ -7,6 +7,7 @@ so Go itself is not needed). Nothing is installed; nothing is fetched twice.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
@@ -96,7 +97,7 @@ def crds() -> list[Path]:
     found = []
     for module in MODULES:
         name = f"{module.path.replace('/', '_')}@{module.version}"
-        folder = _once(name, lambda to, module=module: _unpack_module(module, to))
+        folder = _once(name, functools.partial(_unpack_module, module))
         found += [folder / Path(crd).name for crd in module.crds]
     return found
 

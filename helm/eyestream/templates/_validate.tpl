@@ -1,4 +1,4 @@
-{{- /* Every combination that would render and not work, refused with what to write. One template, called first. */}}
+{{- /* Every combination that would render and not work, refused with what to write. Called by the files that look things up. */}}
 {{- define "eyestream.validate" -}}
 {{- include "eyestream.validateKafka" . }}
 {{- include "eyestream.validateRedis" . }}

@@ -19,9 +19,12 @@ fi
 rm -rf "$ENGINE_PARTIAL"
 mkdir -p "$ENGINE_PARTIAL"
 trap 'rm -rf "$ENGINE_PARTIAL"' EXIT
-trap 'exit 143' TERM INT
+builder=
+trap '[ -z "$builder" ] || kill "$builder" 2>/dev/null || true; exit 143' TERM INT
 "$@" &
-wait $!
+builder=$!
+wait "$builder"
+builder=
 [ -f "$ENGINE_PARTIAL/repository/$ENGINE_MODEL/config.pbtxt" ] ||
   stop "the build left no repository/$ENGINE_MODEL/config.pbtxt: it did not finish"
 {
