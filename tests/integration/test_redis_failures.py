@@ -174,6 +174,18 @@ async def test_an_fsync_that_the_server_cannot_give_is_refused_at_the_start(tmp_
         await open_sink(url=forgetful.url, wait_fsync=True).check()
 
 
+async def test_without_waitaof_an_fsync_is_only_promised_by_a_server_that_always_does(tmp_path, open_sink):
+    """As Redis 7.0, which Debian 12 has."""
+    old = {"rename_command": 'WAITAOF ""'}
+    with (
+        redis_server.running(VALKEY, tmp_path / "everysec", **old) as server,
+        pytest.raises(Misconfigured, match="appendfsync always"),
+    ):
+        await open_sink(url=server.url, wait_fsync=True).check()
+    with redis_server.running(VALKEY, tmp_path / "always", appendfsync="always", **old) as server:
+        assert await open_sink(url=server.url, wait_fsync=True).store([a_screening("a")]) == ["stored"]
+
+
 async def test_a_result_that_too_few_replicas_hold_is_unavailable_until_they_do(server, tmp_path, open_sink):
     sink = open_sink(wait_replicas=1, wait_timeout_ms=100)
     with pytest.raises(Unavailable, match="0 of 1 replicas"):

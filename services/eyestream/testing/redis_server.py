@@ -46,7 +46,10 @@ def free_ports(count: int) -> list[int]:
 
 
 class RedisServer:
-    """One server process over a folder of its own; `kill` and `start` again find the same data."""
+    """One server process over a folder of its own; `kill` and `start` again find the same data.
+
+    `options` are lines of its configuration file: name and the rest.
+    """
 
     def __init__(
         self, binary: Path, folder: Path, *, port: int | None = None, options: Mapping[str, str] | None = None
@@ -54,7 +57,7 @@ class RedisServer:
         self.binary = binary
         self.folder = folder
         self.port = port or free_ports(1)[0]
-        self.options = {"appendonly": "yes", "appendfsync": "everysec", "save": "", **(options or {})}
+        self.options = {"appendonly": "yes", "appendfsync": "everysec", "save": '""', **(options or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -65,11 +68,11 @@ class RedisServer:
     def start(self) -> None:
         """Returns once it answers and has loaded what it holds."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        options = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder), **self.options}
-        command = [str(self.binary), *(word for name, value in options.items() for word in (f"--{name}", value))]
-        log = self.folder / "server.log"
+        options = {"port": str(self.port), "bind": "127.0.0.1", "dir": f'"{self.folder}"', **self.options}
+        config, log = self.folder / "server.conf", self.folder / "server.log"
+        config.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
         with log.open("ab") as out:
-            self._process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen([str(self.binary), str(config)], stdout=out, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + _START_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
