@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Annotated, Final
@@ -114,6 +115,8 @@ def send(  # noqa: PLR0917 - a command's options are its signature
 
     Exit code 0: all pictures are in Kafka (with --no-wait: in the spool). 1: a file was refused or some still wait.
     """
+    # A person is told in our words that Kafka is away, not in a screen of its client's.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     with Spool(options.spool_path(spool), max_bytes=int(spool_gib * 2**30)) as store_and_forward:
         target = options.target(kafka, topic, max_message_bytes, kafka_option, kafka_secret)
         sender = Sender(store_and_forward, target.connect, max_message_bytes=max_message_bytes, store_url=store)

@@ -33,7 +33,7 @@ CREATE TABLE pictures (
     trouble TEXT NOT NULL DEFAULT '',
     spooled_at REAL NOT NULL
 );
-CREATE INDEX exams ON pictures (exam_id, sequence, size);
+CREATE INDEX sizes ON pictures (size, spooled_at);
 CREATE TABLE bodies (sequence INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE sent (image_id TEXT PRIMARY KEY, sent_at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE seen (fingerprint TEXT PRIMARY KEY, seen_at REAL NOT NULL) WITHOUT ROWID;
@@ -119,18 +119,21 @@ class Spool:
         One of each exam, because the next may only follow once this one has arrived. They weigh `max_bytes` together
         at most, unless a single one weighs more.
         """
-        holes = ", ".join("?" * len(without_exams))
+        seen = set(without_exams)
         chosen: list[int] = []
         room = max_bytes
         with self._database.reading() as database:
-            rows = database.execute(
-                f"SELECT MIN(sequence), size FROM pictures WHERE exam_id NOT IN ({holes})"  # noqa: S608 - holes only
-                " GROUP BY exam_id ORDER BY MIN(sequence) LIMIT ?",
-                (*without_exams, limit),
-            ).fetchall()
-            for sequence, size in rows:
+            # Read row by row and left early: a long backlog must not be gone through for each picture.
+            for sequence, exam_id, size in database.execute(
+                "SELECT sequence, exam_id, size FROM pictures ORDER BY sequence"
+            ):
+                if len(chosen) == limit:
+                    break
+                if exam_id in seen:
+                    continue
                 if chosen and size > room:
                     break
+                seen.add(exam_id)
                 room -= size
                 chosen.append(sequence)
             return [_waiting(database, sequence) for sequence in chosen]
