@@ -200,16 +200,14 @@ def commits_of(options: KafkaOptions) -> list[int]:
         return found
 
 
-async def test_large_pictures_come_several_in_a_fetch(options: KafkaOptions, producer: KafkaProducer) -> None:
+async def test_large_pictures_are_ready_several_together(
+    options: KafkaOptions, producer: KafkaProducer, member: Callable[[], KafkaBroker]
+) -> None:
     create_topics(options, partitions=1)
     put(producer, options.topic, [bytes(2 * 2**20)] * 12)
-    most = 0
-    with KafkaConsumer(options.topic, **options.member_config() | {"auto_offset_reset": "earliest"}) as consumer:
-        deadline = time.monotonic() + PATIENCE_S
-        while most < 4 and time.monotonic() < deadline:
-            polled = await asyncio.to_thread(consumer.poll, 500)
-            most = max([most, *(len(batch) for batch in polled.values())])
-    assert most >= 4
+    broker = member()
+    await anext(broker.messages())
+    await until(lambda: broker.prefetched >= 8)
 
 
 async def test_a_missing_topic_is_said_at_the_start(options: KafkaOptions) -> None:
@@ -275,16 +273,18 @@ async def test_a_record_that_cannot_be_read_becomes_a_dead_letter_and_the_next_o
     options: KafkaOptions, producer: KafkaProducer, member: Callable[[], KafkaBroker]
 ) -> None:
     create_topics(options, partitions=2)
-    put(producer, options.topic, [b"before", b"elsewhere"], partitions=2)
+    for _ in range(300):  # enough for the interpreter to specialise the code that reads headers
+        producer.send(options.topic, value=b"elsewhere", headers=[("content-type", b"image/jpeg")], partition=1)
+    put(producer, options.topic, [b"before"])
     for value in (b"one", b"two"):
         producer.send(options.topic, value=value, headers=[(UnreadableName("x"), b"")], partition=0).get(10)
     put(producer, options.topic, [b"after"])
     broker = member()
     messages = broker.messages()
     async with asyncio.timeout(60):
-        read = [await anext(messages) for _ in range(5)]
+        read = [await anext(messages) for _ in range(304)]
     mine = [message for message in read if message.position.partition == 0]
-    assert [message.value for message in mine] == [b"before", b"", b"", b"after"]
+    assert [message.value for message in mine] == [b"before", b"one", b"two", b"after"]
     assert [message.position.offset for message in mine] == [0, 1, 2, 3]
     assert UNREADABLE in mine[1].headers
     await broker.dead_letter(mine[1], Rejected("no-meta", "The header is missing.", stage="meta"), attempts=1)

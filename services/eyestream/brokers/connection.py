@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from eyestream.brokers.translation import security_options
 from eyestream.errors import EyestreamError, Misconfigured, Unavailable
 
 _HEADROOM = 64 * 1024
@@ -83,15 +83,31 @@ class KafkaOptions:
         }
 
     def member_config(self) -> dict[str, Any]:
-        """A member of the group. The sticky assignor moves as few partitions as it can when members come and go."""
-        from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+        """A member of the group, for librdkafka.
 
+        Half of the prefetch lies in its queue, the other half in the inbox. The cooperative assignor moves only the
+        partitions that have to move when members come and go.
+        """
         return {
-            **self.consumer_config(),
-            "group_id": self.group,
-            "session_timeout_ms": _ms(self.session_timeout_s),
-            "heartbeat_interval_ms": _ms(self.heartbeat_s),
-            "partition_assignment_strategy": [StickyPartitionAssignor],
+            "bootstrap.servers": self.bootstrap,
+            "group.id": self.group,
+            "session.timeout.ms": _ms(self.session_timeout_s),
+            "heartbeat.interval.ms": _ms(self.heartbeat_s),
+            "partition.assignment.strategy": "cooperative-sticky",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "allow.auto.create.topics": False,
+            "check.crcs": True,
+            "max.partition.fetch.bytes": self.max_partition_fetch_bytes,
+            "fetch.max.bytes": self.fetch_max_bytes,
+            "receive.message.max.bytes": self.fetch_max_bytes + self.max_message_bytes + 2**20,
+            "queued.max.messages.kbytes": max(1, self.max_prefetch_bytes // 2048),
+            "queued.min.messages": self.max_prefetch_messages,
+            "fetch.queue.backoff.ms": 20,  # a second by default, in which a full queue has long run dry
+            "reconnect.backoff.max.ms": 1000,
+            "statistics.interval.ms": 1000,
+            "log_level": 4,
+            **security_options(self.security),
         }
 
     def producer_config(self) -> dict[str, Any]:
@@ -106,12 +122,6 @@ class KafkaOptions:
             "delivery_timeout_ms": 30_000,
             "request_timeout_ms": 10_000,
         }
-
-
-def require_fast_checksums() -> None:
-    """Raises Misconfigured where kafka-python would check its records in Python, at 5 MB/s."""
-    if importlib.util.find_spec("crc32c") is None:
-        raise Misconfigured("the crc32c package is missing, Kafka would be read at 5 MB/s: pip install crc32c")
 
 
 def require_answer(options: KafkaOptions, *, within_s: float | None = None) -> None:

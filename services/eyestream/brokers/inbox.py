@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from eyestream.records import Message, Position
@@ -37,10 +37,10 @@ class Inbox:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
         self._queue: deque[Message] = deque()
         self._nbytes = 0
         self._full = False
-        self._held = False
         self._closed = False
         self._partitions: dict[Partition, _Progress] = {}
         self._epochs: dict[Partition, int] = {}
@@ -79,7 +79,7 @@ class Inbox:
     def take(self) -> Message | None:
         """The next message, or None when there is none to hand out now. Does not block."""
         with self._lock:
-            if self._held or not self._queue:
+            if not self._queue:
                 return None
             message = self._queue.popleft()
             self._nbytes -= len(message.value)
@@ -87,10 +87,15 @@ class Inbox:
             self._regulate()
             return message
 
-    def hold(self, *, held: bool) -> None:
-        """While held, `take` gives nothing: a rebalance is under way and the next message may not be ours."""
+    def retire(self, partitions: Collection[Partition]) -> None:
+        """Hand out nothing more of these partitions, which are about to leave; what was handed out may be finished."""
         with self._lock:
-            self._held = held
+            self._replace(message for message in self._queue if _partition(message.position) not in partitions)
+
+    def wait_for_room(self, timeout_s: float) -> None:
+        """Return once it is not full, or after the time."""
+        with self._room:
+            self._room.wait_for(lambda: not self._full, timeout_s)
 
     def close(self) -> int:
         """Take nothing in any more and give back what was not handed out; how many those were. Idempotent.
@@ -156,11 +161,11 @@ class Inbox:
                 if (progress := self._partitions.get(where)) is not None:
                     progress.written = max(progress.written, offset)
 
-    @property
-    def settled(self) -> bool:
-        """True when everything that was handed out and is still ours is acknowledged."""
+    def settled(self, partitions: Iterable[Partition]) -> bool:
+        """True when everything of these partitions that was handed out is acknowledged."""
         with self._lock:
-            return all(progress.acknowledged == progress.handed_out for progress in self._partitions.values())
+            found = [self._partitions[where] for where in partitions if where in self._partitions]
+            return all(progress.acknowledged == progress.handed_out for progress in found)
 
     def _current(self, position: Position) -> _Progress | None:
         progress = self._partitions.get(_partition(position))
@@ -174,6 +179,8 @@ class Inbox:
     def _regulate(self) -> None:
         fill = max(len(self._queue) / self._max_messages, self._nbytes / self._max_bytes)
         self._full = fill >= (0.5 if self._full else 1.0)
+        if not self._full:
+            self._room.notify_all()
 
 
 def _partition(position: Position) -> Partition:

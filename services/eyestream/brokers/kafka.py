@@ -37,7 +37,7 @@ class KafkaBroker:
 
     def __init__(self, options: KafkaOptions) -> None:
         self._options = options
-        self._inbox = Inbox(max_messages=options.max_prefetch_messages, max_bytes=options.max_prefetch_bytes)
+        self._inbox = Inbox(max_messages=options.max_prefetch_messages, max_bytes=options.max_prefetch_bytes // 2)
         self._reader = Reader(options, self._inbox, changed=self._wake)
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None

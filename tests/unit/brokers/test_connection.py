@@ -4,6 +4,7 @@ import dataclasses
 import socket
 
 import pytest
+from confluent_kafka import Consumer
 from kafka import errors
 
 from eyestream.brokers.connection import KafkaOptions, missing_topic, require_answer, translated
@@ -18,20 +19,22 @@ def test_dead_letters_lie_beside_the_pictures_unless_named() -> None:
 
 
 def test_security_and_servers_reach_every_client() -> None:
-    for config in (
-        OPTIONS.member_config(),
-        OPTIONS.producer_config(),
-        OPTIONS.consumer_config(),
-        OPTIONS.admin_config(),
-    ):
+    for config in (OPTIONS.producer_config(), OPTIONS.consumer_config(), OPTIONS.admin_config()):
         assert config["security_protocol"] == "SSL"
         assert config["bootstrap_servers"] == ["one:9092", "two:9092"]
+    assert OPTIONS.member_config()["security.protocol"] == "SSL"
+    assert OPTIONS.member_config()["bootstrap.servers"] == "one:9092, two:9092"
 
 
 def test_offsets_are_committed_by_nobody_but_us_and_never_reset_in_silence() -> None:
     config = OPTIONS.member_config()
-    assert config["enable_auto_commit"] is False
-    assert config["auto_offset_reset"] == "none"
+    assert config["enable.auto.commit"] is False
+    assert config["auto.offset.reset"] == "error"
+
+
+def test_librdkafka_takes_every_option_of_a_member() -> None:
+    plain = dataclasses.replace(OPTIONS, security={})
+    Consumer(plain.member_config()).close()
 
 
 def test_a_dead_letter_of_the_largest_picture_fits_the_producer() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from eyestream.brokers.inbox import Inbox
@@ -139,25 +141,42 @@ def test_writing_down_a_partition_that_was_lost_meanwhile_is_harmless() -> None:
     assert box.unwritten() == {}
 
 
-def test_nothing_is_handed_out_while_held() -> None:
-    box = inbox(T0)
-    box.put([message(0, 0)])
-    box.hold(held=True)
-    assert box.take() is None
-    box.hold(held=False)
-    assert taken(box) == [(0, 0)]
+def test_nothing_more_is_handed_out_of_a_partition_that_is_about_to_leave() -> None:
+    box = inbox(T0, T1)
+    box.put([message(0, 0), message(0, 1), message(1, 0)])
+    first = box.take()
+    assert first is not None
+    box.retire({T0})
+    assert taken(box) == [(1, 0)]
+    box.acknowledge(first.position)
+    assert box.unwritten() == {T0: 1}
 
 
-def test_it_is_settled_when_all_that_was_handed_out_is_acknowledged() -> None:
-    box = inbox(T0)
-    box.put([message(0, 0), message(0, 1), message(0, 2)])
-    assert box.settled
-    box.take()
-    box.take()
-    box.acknowledge(Position("t", 0, 0, 1))
-    assert not box.settled
+def test_a_partition_is_settled_when_all_of_it_that_was_handed_out_is_acknowledged() -> None:
+    box = inbox(T0, T1)
+    box.put([message(0, 0), message(0, 1), message(0, 2), message(1, 0)])
+    assert box.settled([T0, T1])
+    for _ in range(4):
+        box.take()
     box.acknowledge(Position("t", 0, 1, 1))
-    assert box.settled
+    assert not box.settled([T0])
+    box.acknowledge(Position("t", 0, 2, 1))
+    assert box.settled([T0])
+    assert not box.settled([T0, T1])
+    assert box.settled([("another", 0)])
+
+
+def test_waiting_for_room_ends_when_there_is_some() -> None:
+    box = inbox(T0, max_messages=1)
+    box.wait_for_room(60)
+    box.put([message(0, 0)])
+    box.wait_for_room(0)
+    assert box.full
+    reader = threading.Thread(target=box.take)
+    reader.start()
+    box.wait_for_room(60)
+    reader.join()
+    assert not box.full
 
 
 def test_closing_gives_back_what_was_not_handed_out_and_keeps_acknowledgements() -> None:

@@ -1,0 +1,76 @@
+"""What is known of Kafka without asking it: whether it answers, and how much waits."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from eyestream.brokers.inbox import Inbox, Partition
+from eyestream.records import Message
+from eyestream.telemetry import Verb
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """Kept by the reader's thread through librdkafka's callbacks; read from anywhere."""
+
+    def __init__(self, topic: str, inbox: Inbox) -> None:
+        self._topic = topic
+        self._inbox = inbox
+        self._ends: dict[Partition, int] = {}
+        self._next: dict[Partition, int] = {}
+        self._contact = time.monotonic()
+
+    def contact(self) -> None:
+        """Kafka has just answered."""
+        self._contact = time.monotonic()
+
+    @property
+    def silence_s(self) -> float:
+        """How long it has not."""
+        return time.monotonic() - self._contact
+
+    @property
+    def lag(self) -> int:
+        """Messages of our partitions that nobody took yet, as of Kafka's last answer."""
+        following = dict(self._next)
+        behind = 0
+        for where, end in dict(self._ends).items():
+            if self._inbox.epoch(where) is not None:
+                behind += max(0, end - following.get(where, end))
+        return behind + self._inbox.waiting
+
+    def fetched(self, consumer: Consumer, messages: Iterable[Message]) -> None:
+        """These came, in order."""
+        from confluent_kafka import KafkaException, TopicPartition
+
+        last = {(message.position.topic, message.position.partition): message.position.offset for message in messages}
+        for where, offset in last.items():
+            self._next[where] = offset + 1
+            with contextlib.suppress(KafkaException):
+                _, end = consumer.get_watermark_offsets(TopicPartition(*where), cached=True)
+                self._ends[where] = max(end, offset + 1)
+
+    def statistics(self, text: str) -> None:
+        """Read librdkafka's statistics; they know the ends of partitions that are not being fetched, too."""
+        statistics: dict[str, Any] = json.loads(text)
+        if any(broker["nodeid"] >= 0 and broker["state"] == "UP" for broker in statistics["brokers"].values()):
+            self.contact()
+        for number, partition in statistics["topics"].get(self._topic, {}).get("partitions", {}).items():
+            where = self._topic, int(number)
+            if partition["hi_offset"] >= 0:
+                self._ends[where] = partition["hi_offset"]
+            if self._inbox.epoch(where) is not None and partition["app_offset"] >= 0:
+                self._next[where] = partition["app_offset"]
+
+    def trouble(self, error: Any) -> None:
+        """What librdkafka could not do and is trying again."""
+        log.warning("Kafka: %s", error.name(), extra={"action": Verb.RETRIED, "part": "kafka", "reason": error.name()})
