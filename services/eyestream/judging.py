@@ -39,7 +39,9 @@ def judge(
                 results[row] = Rejected("unknown-programme", _NO_BANK.format(name=name), stage="scoring")
             continue
         rows = [row for row in rows if finite[row]]
-        for row, judgement in zip(rows, scoring.score(bank.head, embeddings[rows]), strict=True):
+        lateralities = [batch[row].meta.laterality for row in rows]
+        judgements = scoring.score(bank.head, embeddings[rows], lateralities=lateralities)
+        for row, judgement in zip(rows, judgements, strict=True):
             capture = batch[row]
             results[row] = Screening(
                 meta=capture.meta,
@@ -48,6 +50,7 @@ def judge(
                 programme=bank.programme.digest,
                 findings=judgement.findings,
                 ungradable=judgement.ungradable,
+                quality=judgement.quality,
                 position=capture.message.position,
                 timings=replace(capture.timings, encoded=encoded),
                 traceparent=capture.traceparent,

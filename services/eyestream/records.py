@@ -164,7 +164,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Screening:
-    """One picture's result: findings, whether it could be judged, and all that explains it."""
+    """One picture's result: findings, whether it could be judged, and all that explains it.
+
+    `quality` holds what was asked of the picture itself (blurred? too dark?), in the form of findings; `ungradable` names
+    the one that said no, or is None.
+    """
 
     meta: ImageMeta
     identity: Identity
@@ -172,7 +176,7 @@ class Screening:
     programme: Digest
     findings: tuple[Finding, ...]
     ungradable: str | None
-    """None when gradable, else the quality condition that said no."""
+    quality: tuple[Finding, ...]
     position: Position
     timings: Timings
     traceparent: str

@@ -75,8 +75,8 @@ class Redis(_Section):
     """Replicas that must hold a result before its picture is acknowledged."""
     wait_fsync: bool = False
     """Wait for the server's append-only file to reach the disk (WAITAOF, Redis 7.2 or Valkey)."""
-    wait_timeout_ms: int = Field(default=1000, ge=1)
-    """How long to wait for either before trying again."""
+    wait_timeout_ms: int = Field(default=3000, ge=1)
+    """How long to wait for either before trying again; with `appendfsync everysec` the disk is a second away."""
 
 
 class Banks(_Section):

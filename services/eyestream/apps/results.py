@@ -234,7 +234,9 @@ def facts(exam_: Exam) -> dict[str, Any]:
 
 def _found(result: Screening, programme: Programme | None) -> Iterable[str]:
     if result.ungradable is not None:
-        yield f"cannot be judged: {_condition_title(programme, result.ungradable)}"
+        judged = next((one for one in result.quality if one.condition == result.ungradable), None)
+        sure = f" {_percent(judged)}" if judged else ""
+        yield f"cannot be judged: {_condition_title(programme, result.ungradable)}{sure}"
     for finding in sorted(result.findings, key=lambda finding: -finding.probability):
         mark = "▸ " if finding.positive else ""
         yield f"{mark}{_condition_title(programme, finding.condition)} {_percent(finding)}"

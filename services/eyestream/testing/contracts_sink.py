@@ -122,6 +122,7 @@ def a_screening(
         programme=digest("a programme"),
         findings=findings,
         ungradable=ungradable,
+        quality=(Finding("blur", 0.7 if ungradable else 0.2, 0.6, "high-sensitivity", "out of focus"),),
         position=Position("screening.images", 3, 41, epoch=2),
         timings=Timings(captured=1.25, produced=2.5, fetched=3.1, decoded=3.2, encoded=3.3),
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",

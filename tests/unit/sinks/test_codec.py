@@ -49,14 +49,18 @@ def test_a_decision_comes_back_as_it_went(decision):
     assert codec.load_decision(codec.dump_decision(decision)) == decision
 
 
-@given(st.lists(findings, max_size=4).map(tuple), positions, timings, st.none() | texts, texts)
-def test_a_screening_comes_back_as_it_went(found, position, times, ungradable, traceparent):
+several = st.lists(findings, max_size=4).map(tuple)
+
+
+@given(several, several, positions, timings, st.none() | texts, texts)
+def test_a_screening_comes_back_as_it_went(found, quality, position, times, ungradable, traceparent):
     screening = dataclasses.replace(
         a_screening("a"),
         findings=found,
         position=position,
         timings=times,
         ungradable=ungradable,
+        quality=quality,
         traceparent=traceparent,
     )
     again = codec.load_screening(codec.dump_screening(screening))
