@@ -166,8 +166,8 @@ class Finding:
 class Screening:
     """One picture's result: findings, whether it could be judged, and all that explains it.
 
-    `quality` holds what was asked of the picture itself (blurred? too dark?), in the form of findings; `ungradable` names
-    the one that said no, or is None.
+    `quality` holds what was asked of the picture itself (blurred? too dark?), in the form of findings; `ungradable`
+    names the one that said no, or is None.
     """
 
     meta: ImageMeta
