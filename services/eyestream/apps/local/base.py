@@ -92,6 +92,10 @@ class Command:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     inputs: str = ""
 
+    def text(self) -> str:
+        """The same for the same command; what a part runs with is kept beside it."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
 
 class Part(Protocol):
     """One process of the stack. A part holds settings and no state: what it is given, it gets as a `Place`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import json
@@ -54,7 +55,8 @@ def up(
     fresh: Annotated[bool, typer.Option("--fresh", help="Throw away the data of last time.")] = False,
 ) -> None:
     """Start what does not run yet and wait until each part was really used. Data of last time is there again."""
-    stack = _stack(state, model_repository, part, partitions=partitions)
+    models = model_repository or project() / "model_repository"
+    stack = Stack(_state(state), model_repository=models, parts=part or PARTS, partitions=partitions)
     _check_machine(stack)
     console = Console(stderr=True)
     with _shown(console) as say:
@@ -67,29 +69,30 @@ def up(
 def down(*, state: State = None) -> None:
     """End everything that was started in this state folder, in an orderly way. Data and logs stay."""
     with _shown(Console(stderr=True)) as say:
-        _stack(state, None, None).down(say)
+        Stack(_state(state), model_repository=project() / "model_repository").down(say)
 
 
 @commands.command()
 def status(
     *,
     state: State = None,
-    model_repository: Models = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each part.")] = False,
 ) -> None:
     """Ask every part how it is by using it; exit code 1 unless all of them work."""
-    parts = _stack(state, model_repository, None).status()
+    parts = Stack.reopen(_state(state)).status()
     if as_json:
         for part in parts:
             typer.echo(json.dumps(dataclasses.asdict(part), default=str))
     else:
-        table = Table("part", "is", "process", "answers at", "log")
+        table = Table("part", "is", "process", "answers at")
         for part in parts:
-            how = f"[{_COLOURS[part.state]}]{part.state}[/]" + (
-                f"\n{escape(part.explanation)}" * bool(part.explanation)
+            how = f"[{_COLOURS[part.state]}]{part.state}[/]"
+            addresses = "\n".join(part.addresses.values())
+            table.add_row(
+                part.name, "\n".join([how, *escape(part.explanation).splitlines()]), str(part.pid or ""), addresses
             )
-            table.add_row(part.name, how, str(part.pid or ""), "\n".join(part.addresses.values()), str(part.log))
         Console().print(table)
+        typer.echo(f"logs: {_state(state) / 'logs'}")
     raise typer.Exit(0 if all(part.state == "running" for part in parts) else 1)
 
 
@@ -98,11 +101,10 @@ def restart(
     part: Annotated[str, typer.Argument(help=f"One of {', '.join(PARTS)}.")],
     *,
     state: State = None,
-    model_repository: Models = None,
 ) -> None:
     """Stop one part in an orderly way and start it again on the same port with the same data."""
     with _shown(Console(stderr=True)) as say:
-        _stack(state, model_repository, None).restart(part, say)
+        Stack.reopen(_state(state)).restart(part, say)
 
 
 @commands.command()
@@ -114,17 +116,22 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written; Ctrl-C ends it.")] = False,
 ) -> None:
     """Show what a part has logged."""
-    log = _stack(state, None, None).log(part)
+    log = _state(state) / "logs" / f"{part}.log"
     if not log.exists():
-        raise Misconfigured(f"{part} has logged nothing in {log.parent}; the parts are {', '.join(PARTS)}")
-    with contextlib.suppress(KeyboardInterrupt):
-        subprocess.run(["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)], check=False)
+        logged = ", ".join(sorted(file.stem for file in log.parent.glob("*.log"))) or "nothing"
+        raise Misconfigured(f"{part} has logged nothing in {log.parent}; there is {logged}")
+    if follow:
+        with contextlib.suppress(KeyboardInterrupt):
+            subprocess.run(["tail", "-n", str(lines), "-F", str(log)], check=False)
+        return
+    with log.open(errors="replace") as written:
+        typer.echo("".join(collections.deque(written, lines)), nl=False)
 
 
 @commands.command()
 def env(*, state: State = None) -> None:
     """Print the settings that point eyestream at this stack: `eval "$(eyestream local env)"`."""
-    _export(_stack(state, None, None).endpoints)
+    _export(Endpoints.read(_state(state)))
 
 
 @commands.command()
@@ -139,13 +146,8 @@ def project() -> Path:
     return next((folder for folder in (here, *here.parents) if (folder / "model_repository").is_dir()), here)
 
 
-def _stack(state: Path | None, models: Path | None, parts: list[str] | None, *, partitions: int = 4) -> Stack:
-    return Stack(
-        state or project() / ".eyestream",
-        model_repository=models or project() / "model_repository",
-        parts=parts or PARTS,
-        partitions=partitions,
-    )
+def _state(given: Path | None) -> Path:
+    return given or project() / ".eyestream"
 
 
 def _check_machine(stack: Stack) -> None:

@@ -14,12 +14,10 @@ import signal as signals
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from eyestream.apps.local import failures, ports, processes, triton
 from eyestream.apps.local.base import (
-    Command,
     Endpoints,
     Part,
     PartStatus,
@@ -35,6 +33,7 @@ from eyestream.apps.local.triton import Triton
 from eyestream.errors import Misconfigured, Unavailable
 
 PARTS: Final = ("kafka", "redis", "triton")
+_SETTINGS: Final = "stack.json"
 _RECORD: Final = "process"
 _COMMAND: Final = "command.json"
 _POLL_S: Final = 0.1
@@ -61,6 +60,7 @@ class Stack:
         self.state = state.resolve()
         self._cache = cache or default_cache()
         self._ports = self.state / "ports.json"
+        self._settings = {"model_repository": str(model_repository.resolve()), "partitions": partitions}
         built_in: Mapping[str, Part] = {
             "kafka": Kafka(screening_topics(partitions)),
             "redis": Redis(),
@@ -78,10 +78,15 @@ class Stack:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.down()
+
+    @classmethod
+    def reopen(cls, state: Path) -> Self:
+        """The built-in parts of the last `up` on this folder, as they were set. Raises Misconfigured without one."""
+        Endpoints.read(state)
+        kept = json.loads((state / _SETTINGS).read_text())
+        return cls(state, model_repository=Path(kept.pop("model_repository")), **kept)
 
     @property
     def endpoints(self) -> Endpoints:
@@ -100,10 +105,11 @@ class Stack:
             if fresh:
                 self._down(say)
                 shutil.rmtree(self.state / "data", ignore_errors=True)
-            running = [name for name in self._parts if processes.running(self._record(name))]
             wanted = [port for part in self._parts.values() for port in part.ports]
-            held = [port for name in running for port in self._parts[name].ports]
-            ports.keep(self._ports, wanted, in_use=held)
+            running = [part for part in self._parts.values() if processes.running(self._record(part.name))]
+            ports.keep(self._ports, wanted, in_use=[port for part in running for port in part.ports])
+            built_in = [part.name for part in self._together]
+            write_text(self.state / _SETTINGS, json.dumps({**self._settings, "parts": built_in}, indent=2) + "\n")
             started: list[Part] = []
             try:
                 for part in reversed(self._together):  # Triton first: a wrong model repository shows before downloads
@@ -202,14 +208,14 @@ class Stack:
         command = part.command(place)
         recorded = record.with_name(_COMMAND)
         if processes.running(record):
-            if recorded.exists() and recorded.read_text() == _text(command) and _ready(part, place) is None:
+            if recorded.exists() and recorded.read_text() == command.text() and _ready(part, place) is None:
                 say(part.name, "already running")
                 return False
             say(part.name, "stopping what an earlier run left")
         processes.stop(record, within_s=part.stops_within_s)
         part.sweep(place)
         place.data.mkdir(parents=True, exist_ok=True)
-        write_text(recorded, _text(command))
+        write_text(recorded, command.text())
         failures.mark_start(self.log(part.name))
         say(part.name, "starting")
         processes.spawn(command, record=record, log=self.log(part.name))
@@ -290,7 +296,3 @@ def _ready(part: Part, place: Place) -> str | None:
 def _by_start(run: Path) -> list[Path]:
     """The commands of all parts that were ever started, the last started last."""
     return sorted(run.glob(f"*/{_COMMAND}"), key=lambda command: command.stat().st_mtime_ns)
-
-
-def _text(command: Command) -> str:
-    return json.dumps(dataclasses.asdict(command), indent=2) + "\n"
