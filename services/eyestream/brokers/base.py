@@ -1,6 +1,6 @@
 """The seam where pictures come in. Nothing here knows Kafka.
 
-To add a broker, write a class with these methods and run `eyestream.testing.contracts.BrokerContract` on it;
+To add a broker, write a class with these methods and run `eyestream.testing.contracts_broker.BrokerContract` on it;
 docs/howto/add-a-broker.md walks through one.
 """
 
