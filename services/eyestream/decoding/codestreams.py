@@ -6,8 +6,8 @@ are held against those of the file around it. The decoders come with the `worker
 
 from __future__ import annotations
 
+import importlib
 import struct
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,19 +71,19 @@ def check_other_jpeg(stream: bytes, shape: tuple[int, int, int]) -> None:
 
 def decode_jpeg2000(stream: bytes) -> Samples:
     """[height, width] or [height, width, 3]; any failure of the library is the stream's, hence Rejected."""
-    from openjpeg.utils import decode
-
-    return _decoded(decode, stream)
+    return _decoded("openjpeg.utils", stream)
 
 
 def decode_other_jpeg(stream: bytes) -> Samples:
     """As decode_jpeg2000, for lossless JPEG and JPEG-LS."""
-    from libjpeg.utils import decode
-
-    return _decoded(decode, stream)
+    return _decoded("libjpeg.utils", stream)
 
 
-def _decoded(decode: Any, stream: bytes) -> Samples:
+def _decoded(library: str, stream: bytes) -> Samples:
+    try:
+        decode = importlib.import_module(library).decode
+    except ModuleNotFoundError:
+        raise refuse("unsupported-dicom", feature="a compression whose decoder is not installed here") from None
     try:
         samples: Samples = decode(stream)
     except MemoryError:

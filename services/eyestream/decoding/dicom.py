@@ -24,7 +24,7 @@ from eyestream.decoding.dicom_elements import (
     fragments,
     read_shell,
 )
-from eyestream.decoding.jpeg import open_jpeg
+from eyestream.decoding.jpeg import open_jpeg, read_frame
 from eyestream.decoding.limits import Limits
 from eyestream.decoding.refusals import refuse
 from eyestream.decoding.source import Source
@@ -43,7 +43,8 @@ def open_dicom(value: bytes, limits: Limits) -> Source:
 
     Policy: grey of up to 16 bits is scaled by its stored bits to 0..255, MONOCHROME1 is inverted, and no window or
     rescale is applied, so that equal bytes give equal pixels whatever a workstation chose to show. Colour has 8 bits.
-    Palette colour, signed samples, deflated or big-endian files, RLE and several frames are refused.
+    Where the file says RGB but its JPEG does not say so itself, a decoder would guess, and a wrong guess is a green
+    retina: refused. Palette colour, signed samples, deflated or big-endian files, RLE and several frames are refused.
     """
     shell = read_shell(value)
     height, width = shell.number(ROWS), shell.number(COLUMNS)
@@ -102,6 +103,8 @@ def _open_jpeg(stream: bytes, shell: Shell, size: tuple[int, int], limits: Limit
     if not stream.startswith(b"\xff\xd8"):
         raise refuse("damaged")
     inner = open_jpeg(stream, limits)
+    if shell.text(PHOTOMETRIC) == "RGB" and not read_frame(stream).says_colours:
+        raise refuse("unsupported-dicom", feature="a JPEG that leaves open whether it holds RGB")
     if (inner.height, inner.width) != size:
         raise refuse("damaged")
 

@@ -27,6 +27,7 @@ _SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
 _BARE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
+_SAYS_COLOURS: Final = frozenset({(0xE0, b"JFIF\x00"), (0xEE, b"Adobe")})
 _EXIF: Final = b"Exif\x00\x00"
 
 
@@ -42,6 +43,8 @@ class Frame:
     subsampled: int
     orientation: int
     scan_at: int
+    says_colours: bool
+    """A JFIF or Adobe segment says how the components make colours; else decoders guess."""
 
 
 def open_jpeg(value: bytes, limits: Limits) -> Source:
@@ -63,7 +66,7 @@ def open_jpeg(value: bytes, limits: Limits) -> Source:
 
 def read_frame(value: bytes) -> Frame:
     """The frame header, found by walking the segments; Rejected where they break off or make no sense."""
-    at, orientation, sof = 2, 1, None
+    at, orientation, sof, says_colours = 2, 1, None, False
     while True:
         if at + 4 > len(value):
             raise refuse("truncated")
@@ -81,6 +84,8 @@ def read_frame(value: bytes) -> Frame:
             raise refuse("truncated")
         if marker == _APP1 and body.startswith(_EXIF):
             orientation = orientation_of(body[len(_EXIF) :])
+        elif (marker, body[:5]) in _SAYS_COLOURS:
+            says_colours = True
         elif marker in _FRAMES:
             sof = (marker, body)
         elif marker == _SOS and body:
@@ -88,10 +93,10 @@ def read_frame(value: bytes) -> Frame:
         at += 2 + length
     if sof is None:
         raise refuse("damaged")
-    return _frame(*sof, orientation=orientation, scan_at=at)
+    return _frame(*sof, orientation=orientation, scan_at=at, says_colours=says_colours)
 
 
-def _frame(process: int, body: bytes, *, orientation: int, scan_at: int) -> Frame:
+def _frame(process: int, body: bytes, *, orientation: int, scan_at: int, says_colours: bool) -> Frame:
     if len(body) < 6 or len(body) < 6 + 3 * body[5]:
         raise refuse("damaged")
     bits, height, width, components = struct.unpack_from(">BHHB", body)
@@ -99,7 +104,7 @@ def _frame(process: int, body: bytes, *, orientation: int, scan_at: int) -> Fram
     largest = max((h for h, _ in factors), default=1) * max((v for _, v in factors), default=1)
     sampled = sum(h * v for h, v in factors)
     subsampled = height * width * sampled // max(1, largest)
-    return Frame(height, width, bits, process, components, subsampled, orientation, scan_at)
+    return Frame(height, width, bits, process, components, subsampled, orientation, scan_at, says_colours)
 
 
 def _check_coding(frame: Frame) -> None:

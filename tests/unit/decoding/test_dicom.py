@@ -150,3 +150,13 @@ def test_no_orientation_is_invented(pattern):
     source = open_dicom(written(pattern, PatientOrientation=["L", "F"], ImageLaterality="L"), Limits())
     assert source.orientation == 1
     assert np.array_equal(source.read(8), pattern)
+
+
+def test_a_jpeg_whose_colours_would_be_guessed_is_refused(pattern, saved):
+    jpeg = saved(pattern, "JPEG")
+    silent = jpeg[:2] + jpeg[2 + 2 + 16 :]
+    assert b"JFIF" not in silent
+    options = {"syntax": JPEGBaseline8Bit, "samples": 3, "encapsulated": True}
+    assert reason_of(forge.dicom(96, 160, silent, photometric=b"RGB", **options)) == "unsupported-dicom"
+    ours = read(forge.dicom(96, 160, silent, photometric=b"YBR_FULL_422", **options))
+    assert np.array_equal(ours, read(forge.dicom(96, 160, jpeg, photometric=b"RGB", **options)))
