@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import json
 import os
 import signal
 import time
@@ -18,8 +19,10 @@ import tritonclient.grpc as triton
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient
 from tritonclient.utils import InferenceServerException
+from typer.testing import CliRunner
 
 from eyestream.apps.local import Endpoints, PartFailed, Stack
+from eyestream.apps.local.commands import commands
 from eyestream.apps.local.triton import infer_once
 from eyestream.errors import Unavailable
 
@@ -59,12 +62,15 @@ def produce(bootstrap: str, topic: str, value: bytes) -> None:
 
 
 def consume(bootstrap: str, topic: str, **options: object) -> list[bytes]:
-    """All values that are in the topic now."""
+    """The first value of the topic, and whatever else comes with it."""
     consumer = KafkaConsumer(
-        topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=4000, **options
+        topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", fetch_max_bytes=32 * 2**20, **options
     )
     try:
-        return [record.value for record in consumer]
+        deadline = time.monotonic() + 60
+        while not (batches := consumer.poll(timeout_ms=1000)) and time.monotonic() < deadline:
+            pass
+        return [record.value for records in batches.values() for record in records]
     finally:
         consumer.close()
 
@@ -222,6 +228,27 @@ def test_a_model_that_does_not_load_is_told_with_its_log_and_leaves_nothing_runn
         assert "broken" in str(failure.value)
         assert "correct it in the model repository" in str(failure.value)
         assert stack.pids("triton") == ()
+
+
+def test_the_command_line_starts_tells_restarts_and_ends(tmp_path: Path):
+    def run(*words: str, code: int = 0) -> str:
+        done = CliRunner().invoke(commands, [*words, "--state", str(tmp_path / "state")])
+        assert done.exit_code == code, done.output
+        return done.stdout
+
+    try:
+        exported = run("up", "--part", "redis")
+        assert exported.startswith("export EYESTREAM_REDIS__URL=redis://127.0.0.1:")
+        assert run("env") == exported
+        (part,) = map(json.loads, run("status", "--json").splitlines())
+        assert (part["name"], part["state"]) == ("redis", "running")
+        run("restart", "redis")
+        assert part["pid"] != json.loads(run("status", "--json"))["pid"]
+        assert "running" in run("status")
+        assert "Ready to accept connections" in run("logs", "redis")
+    finally:
+        run("down")
+    assert "stopped" in run("status", code=1)
 
 
 def test_endpoints_are_read_from_the_state_folder(stack: Stack, endpoints: Endpoints):

@@ -155,6 +155,15 @@ def test_a_killed_part_is_told_from_a_stopped_one_and_starts_again_on_its_port(s
     assert stack.endpoints == endpoints
 
 
+def test_a_stack_is_opened_again_as_it_was_started(state: Path, tmp_path: Path):
+    with pytest.raises(Misconfigured, match="eyestream local up"):
+        Stack.reopen(state)
+    Stack(state, model_repository=tmp_path, parts=(Server(),), partitions=7).up()
+    reopened = Stack.reopen(state)
+    assert reopened.status() == []
+    assert reopened.endpoints == make(state).endpoints
+
+
 def test_data_survive_unless_fresh(state: Path):
     stack = make(state)
     stack.up()
