@@ -7,6 +7,7 @@ from typing import Any
 
 from eyestream import settings as settings_module
 from eyestream.apps import screening
+from eyestream.settings import Settings
 
 
 def build(args: dict[str, str]) -> Any:
@@ -17,6 +18,11 @@ def build(args: dict[str, str]) -> Any:
     settings = settings_module.load(Path(args["settings"]))
     from ray import serve
 
-    options = screening.options(settings, partitions=screening.partitions(settings))
+    chosen = options(settings, partitions=screening.partitions(settings))
+    return serve.deployment(screening.Screening).options(**chosen).bind(settings)
+
+
+def options(settings: Settings, *, partitions: int | None) -> dict[str, Any]:
+    """The deployment's options: the worker's own, and a CPU of the node that no second worker gets."""
     one_a_node = {"ray_actor_options": {"num_cpus": 1}, "max_replicas_per_node": 1}
-    return serve.deployment(screening.Screening).options(**options | one_a_node).bind(settings)
+    return screening.options(settings, partitions=partitions) | one_a_node
