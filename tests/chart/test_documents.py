@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import re
 
-import typer
 import yaml
 from chartkit import render, tools
 
@@ -17,8 +16,8 @@ DOCUMENTS = [tools.ROOT / "docs" / name for name in ("runbook.md", "UPGRADING.md
 def _commands() -> set[str]:
     names = set(COMMANDS)
     for name, (module, _) in GROUPS.items():
-        group = typer.main.get_command(importlib.import_module(module).commands)
-        names |= {name} | {f"{name} {inner}" for inner in group.commands}
+        inner = importlib.import_module(module).commands.registered_commands
+        names |= {name} | {f"{name} {command.name or command.callback.__name__}" for command in inner}
     return names
 
 
