@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import redis
 import tritonclient.grpc as triton
@@ -89,8 +90,6 @@ def test_a_second_up_downloads_builds_and_starts_nothing(stack: Stack):
 
 
 def test_nothing_listens_beyond_the_loopback_interface(stack: Stack):
-    import psutil
-
     ours = {pid for part in ("kafka", "redis", "triton") for pid in stack.pids(part)}
     listening = [
         connection.laddr.ip.removeprefix("::ffff:")
@@ -146,16 +145,18 @@ def test_a_killed_model_process_is_found_by_using_it_and_mended(stack: Stack, tr
 
 
 def test_killed_triton_comes_back_and_leaves_no_shared_memory_behind(stack: Stack, triton_url: str):
-    def regions() -> set[str]:
-        prefix = next(Path("/dev/shm").glob("eyestream-*")).name.rsplit("-", 5)[0]
-        return {region.name for region in Path("/dev/shm").glob(f"{prefix}*")}
-
-    before = regions()
+    regions = [
+        Path("/dev/shm") / argument
+        for stub in stack.stubs("tiny")
+        for argument in psutil.Process(stub).cmdline()
+        if argument.startswith("eyestream-")
+    ]
+    assert len(regions) == 2
+    assert all(region.exists() for region in regions)
     stack.kill("triton")
     stack.start("triton")
     assert embed(triton_url, pictures(2)).shape == (2, 3)
-    assert before
-    assert not before & regions()
+    assert not any(region.exists() for region in regions)
 
 
 def test_killed_redis_comes_back_with_what_it_had(stack: Stack, redis_url: str):
