@@ -1,4 +1,4 @@
-"""Makes the lock files anew. Run it through `make lock`; it needs uv, which `make setup` installs."""
+"""Makes the lock files anew: all, or those named. `make lock` runs it; it needs uv, which `make setup` installs."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+PROJECT = str(HERE.parent / "pyproject.toml")
 COMPILE = [
     str(Path(sys.executable).with_name("uv")),
     *("pip", "compile", "--quiet", "--universal", "--python-version", "3.11"),
     *("--generate-hashes", "--no-header", "--no-annotate"),
 ]
 
+OF_THE_PROJECT = {"dev": ["--extra", "dev"], "engines": ["--extra", "engines"]}
 DIRECT = {
-    "uv": ["uv"],
-    "triton": ["numpy<2", "onnxruntime"],
+    "uv": ("uv", []),
+    "triton": ("numpy<2\nonnxruntime", []),
     # Its own requirements are for the full package; the local stack runs the server in it and nothing else.
-    "tritonserver": ["--no-deps", "nvidia-pytriton==0.7.0"],
-    "engines": ["torch", "numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "pillow", "scikit-learn"],
+    "tritonserver": ("nvidia-pytriton==0.7.0", ["--no-deps"]),
 }
 
 
-def main() -> None:
-    """Compile each lock; the network is asked, nothing is installed."""
-    project = HERE.parent / "pyproject.toml"
-    subprocess.run([*COMPILE, "--extra", "dev", str(project), "-o", str(HERE / "dev.txt")], check=True)
-    for name, words in DIRECT.items():
-        options = [word for word in words if word.startswith("--")]
-        wanted = "\n".join(word for word in words if not word.startswith("--")) + "\n"
-        argv = [*COMPILE, *options, "-", "-o", str(HERE / f"{name}.txt")]
-        subprocess.run(argv, input=wanted.encode(), check=True)
+def main(names: list[str]) -> None:
+    """Compile each lock; the registry is asked, nothing is installed."""
+    for name in names or [*OF_THE_PROJECT, *DIRECT]:
+        to = ["-o", str(HERE / f"{name}.txt")]
+        if name in OF_THE_PROJECT:
+            subprocess.run([*COMPILE, *OF_THE_PROJECT[name], PROJECT, *to], check=True)
+        else:
+            wanted, options = DIRECT[name]
+            subprocess.run([*COMPILE, *options, "-", *to], input=f"{wanted}\n".encode(), check=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

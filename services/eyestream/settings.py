@@ -112,7 +112,7 @@ class Pictures(_Section):
 
     max_bytes: int = Field(default=64 * 2**20, ge=1)
     """Largest file."""
-    max_pixels: int = Field(default=150_000_000, ge=1)
+    max_pixels: int = Field(default=120_000_000, ge=1)
     """Most pixels, checked in the header before anything is decoded."""
     references: tuple[str, ...] = ()
     """Prefixes of object-store URLs that a message may refer to; none by default."""
