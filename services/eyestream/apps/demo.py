@@ -39,7 +39,7 @@ def demo(
     state: Annotated[Path, typer.Option(help="Folder of the demonstration's own stack.")] = Path(".eyestream/demo"),
     model_repository: Annotated[Path, typer.Option(help="Triton's folder of models.")] = Path("model_repository"),
     model: Annotated[str, typer.Option(help="The encoder in it.")] = "eyestream-demo",
-    text_tower: Annotated[Path, typer.Option(help="Folder of its text tower.")] = Path("build_engines/demo"),
+    text_tower: Annotated[Path, typer.Option(help="Folder of its text tower.")] = Path("build_engines/demo/text"),
     pictures: Annotated[
         Path | None, typer.Option(help="A folder of fundus photographs of your own, screened as well.")
     ] = None,

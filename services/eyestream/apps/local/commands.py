@@ -18,15 +18,16 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 
 from eyestream.apps.local import preflight
-from eyestream.apps.local.base import Endpoints
+from eyestream.apps.local.base import Endpoints, Part
 from eyestream.apps.local.base import Progress as Say
 from eyestream.apps.local.cache import default_cache
 from eyestream.apps.local.stack import PARTS, Stack
+from eyestream.apps.local.worker import Worker, settings_of
 from eyestream.errors import Misconfigured
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="Run real Kafka, Redis and Triton on this machine: no Docker, no JDK, no root, loopback only.",
+    help="Run real Kafka, Redis, Triton and the line on this machine: no Docker, no JDK, no root, loopback only.",
 )
 
 _GIB_FOR_DATA: Final = 1.0
@@ -51,17 +52,31 @@ def up(
     state: State = None,
     model_repository: Models = None,
     part: Only = None,
+    line: Annotated[
+        bool, typer.Option("--line/--no-line", help="Run the screening line over it as well; not with --part.")
+    ] = True,
+    model: Annotated[str, typer.Option(help="The line's encoder among Triton's models.")] = "eyestream-demo",
+    text_tower: Annotated[
+        Path | None,
+        typer.Option(help="Its text tower, for a first bank.", show_default="build_engines/demo/text of the project"),
+    ] = None,
     partitions: Annotated[int, typer.Option(help="Partitions of screening.images.", min=1)] = 4,
     fresh: Annotated[bool, typer.Option("--fresh", help="Throw away the data of last time.")] = False,
 ) -> None:
     """Start what does not run yet and wait until each part was really used. Data of last time is there again."""
     models = model_repository or project() / "model_repository"
-    stack = Stack(_state(state), model_repository=models, parts=part or PARTS, partitions=partitions)
+    parts: list[str | Part] = [*(part or PARTS)]
+    if line and not part:
+        tower = text_tower or project() / "build_engines" / "demo" / "text"
+        parts.append(Worker(model_repository=models, model=model, text_tower=tower))
+    stack = Stack(_state(state), model_repository=models, parts=parts, partitions=partitions)
     _check_machine(stack)
     console = Console(stderr=True)
     with _shown(console) as say:
         endpoints = stack.up(say, fresh=fresh)
     console.print(f"logs: {stack.state / 'logs'}", highlight=False, soft_wrap=True)
+    if line and not part:
+        console.print(f"how it stands: eyestream status -s {settings_of(stack.state)}", highlight=False, soft_wrap=True)
     _export(endpoints)
 
 
