@@ -141,9 +141,9 @@ class _Exam:
             if failed:
                 why = sorted({self._title(p.unreadable or p.ungradable or "") for p in failed})
                 yield f"{_NAME[laterality]}: {_plural(len(failed), 'picture')} could not be judged ({', '.join(why)})"
-        passed_over = {(p.laterality, f.condition) for p, f in self._positives() if not self._counts(p)}
-        for eye, condition in sorted(passed_over):
-            yield f"{self._title(condition)} in the {_NAME[eye]}: not counted, the picture could not be judged"
+            over = {f.condition for p, f in self._positives() if p.laterality == laterality and not self._counts(p)}
+            if over:
+                yield f"{_NAME[laterality]}: not counted for that: {', '.join(sorted(map(self._title, over)))}"
         unknown = sum(1 for p in self.pictures if p.laterality == "U")
         if unknown and self.programme.required.eyes == "both":
             yield f"{_plural(unknown, 'picture')} of an unknown eye: cannot clear an eye"

@@ -261,7 +261,7 @@ def test_a_finding_in_an_ungradable_picture_is_told_but_refers_only_where_the_pr
     pictures = [picture("r", "R", "haemorrhages", bad="blur"), picture("l", "L")]
     noted, referred = decide(ANY, "exam", pictures), decide(REFERS, "exam", pictures)
     assert (noted.outcome, noted.reasons) == ("recapture", ())
-    assert "Haemorrhages in the right eye: not counted, the picture could not be judged" in noted.notes
+    assert "right eye: not counted for that: Haemorrhages" in noted.notes
     assert (referred.outcome, referred.eyes["R"]) == ("refer", "referred")
 
 
