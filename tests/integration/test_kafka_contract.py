@@ -29,7 +29,6 @@ class KafkaWorld:
             topic=name,
             group=name,
             max_prefetch_messages=self.prefetch,
-            max_poll_records=1,
             revoke_grace_s=0.1,
         )
         create_topics(self.options, partitions=2)

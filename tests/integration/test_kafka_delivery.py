@@ -148,9 +148,7 @@ async def test_a_reader_that_pauses_longer_than_the_session_keeps_its_place(
     options: KafkaOptions, producer: KafkaProducer, kafka_bootstrap: str
 ) -> None:
     create_topics(options, partitions=1)
-    small = KafkaOptions(
-        bootstrap=kafka_bootstrap, topic=options.topic, group=options.group, max_prefetch_messages=4, max_poll_records=2
-    )
+    small = KafkaOptions(bootstrap=kafka_bootstrap, topic=options.topic, group=options.group, max_prefetch_messages=4)
     put(producer, options.topic, [b"%d" % number for number in range(30)])
     broker = KafkaBroker(small)
     messages = broker.messages()
@@ -168,7 +166,7 @@ async def test_acknowledgements_are_written_down_together(
     options: KafkaOptions, producer: KafkaProducer, member: Callable[[], KafkaBroker]
 ) -> None:
     create_topics(options, partitions=1)
-    put(producer, options.topic, [b"picture"] * 500)
+    put(producer, options.topic, [b"%d" % number for number in range(500)])
     read: list[Message] = []
     broker = member()
     started = time.monotonic()
@@ -178,6 +176,7 @@ async def test_acknowledgements_are_written_down_together(
     await reading
     elapsed = time.monotonic() - started
     commits = await asyncio.to_thread(commits_of, options)
+    assert [int(message.value) for message in read] == list(range(500))
     assert commits[-1] == 500
     assert len(commits) <= 2 + elapsed / options.commit_interval_s
     assert len(commits) < 100

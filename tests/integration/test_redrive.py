@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.admin import NewTopic
 from typer.testing import CliRunner
 
 from eyestream.apps.redrive import commands
@@ -44,8 +44,7 @@ def meta(number: int) -> ImageMeta:
 class Line:
     """A topic with pictures, and a line that refuses each of them."""
 
-    def __init__(self, bootstrap: str) -> None:
-        name = f"redrive-{uuid.uuid4().hex[:12]}"
+    def __init__(self, bootstrap: str, name: str) -> None:
         self.options = KafkaOptions(bootstrap=bootstrap, topic=name, group=name)
         create_topics(self.options, partitions=2)
 
@@ -72,7 +71,7 @@ class Line:
 
 @pytest.fixture
 def line(kafka_bootstrap: str) -> Line:
-    return Line(kafka_bootstrap)
+    return Line(kafka_bootstrap, f"redrive-{uuid.uuid4().hex[:12]}")
 
 
 async def test_a_redriven_message_is_the_original_with_its_history(line: Line) -> None:
@@ -121,11 +120,12 @@ async def test_a_message_is_not_put_back_for_ever(line: Line) -> None:
         assert [one.fate for one in replay(line.options, [newest], max_redrives=2)] == [fate]
 
 
-async def test_a_picture_too_large_for_the_dead_letters_is_found_where_it_was_read(line: Line) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=line.options.bootstrap)
-    small = ConfigResource(ConfigResourceType.TOPIC, line.options.dead_letter_topic, {"max.message.bytes": "100000"})
-    admin.alter_configs([small])
+async def test_a_picture_too_large_for_the_dead_letters_is_found_where_it_was_read(kafka_bootstrap: str) -> None:
+    name = f"redrive-{uuid.uuid4().hex[:12]}"
+    admin = KafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    admin.create_topics([NewTopic(f"{name}.dlq", 1, 1, topic_configs={"max.message.bytes": "100000"})])
     admin.close()
+    line = Line(kafka_bootstrap, name)
     picture = bytes(2 * 2**20)
     line.send([picture, b"small"])
     await line.refuse(2)

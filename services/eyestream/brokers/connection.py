@@ -36,7 +36,6 @@ class KafkaOptions:
     max_prefetch_messages: int = 256
     max_partition_fetch_bytes: int = 16 * 2**20
     fetch_max_bytes: int = 32 * 2**20
-    max_poll_records: int = 64
     session_timeout_s: float = 6.0
     heartbeat_s: float = 2.0
     commit_interval_s: float = 0.1
@@ -78,7 +77,6 @@ class KafkaOptions:
             "auto_offset_reset": "none",
             "max_partition_fetch_bytes": self.max_partition_fetch_bytes,
             "fetch_max_bytes": self.fetch_max_bytes,
-            "max_poll_records": self.max_poll_records,
             "receive_message_max_bytes": self.fetch_max_bytes + self.max_message_bytes + 2**20,
         }
 

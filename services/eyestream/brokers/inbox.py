@@ -29,8 +29,8 @@ class _Progress:
 class Inbox:
     """A bounded store between the thread that fetches and the line that reads.
 
-    `full` asks the filler to pause and stays true until half is read, so that pausing does not flutter. What arrives
-    nevertheless is taken in: a fetch under way cannot be called back.
+    `full` asks the filler to wait; what arrives nevertheless is taken in. The last message may go beyond `max_bytes`:
+    none is too large to come in.
     """
 
     def __init__(self, *, max_messages: int, max_bytes: int) -> None:
@@ -178,7 +178,7 @@ class Inbox:
 
     def _regulate(self) -> None:
         fill = max(len(self._queue) / self._max_messages, self._nbytes / self._max_bytes)
-        self._full = fill >= (0.5 if self._full else 1.0)
+        self._full = fill >= 1
         if not self._full:
             self._room.notify_all()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from eyestream import records
@@ -18,7 +18,6 @@ from eyestream.brokers.membership import Membership
 from eyestream.brokers.translation import as_message, stand_in, translated_librdkafka
 from eyestream.brokers.watch import Watch
 from eyestream.errors import Misconfigured
-from eyestream.records import Message
 from eyestream.telemetry import Verb
 
 if TYPE_CHECKING:
@@ -28,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _ROUND_S = 0.1
 """The longest the thread sleeps: acknowledgements are written down at least this often."""
+_AT_ONCE = 64
+"""The most records taken between two looks at the acknowledgements."""
 _PATIENT_S = 1.0
 """How long a full inbox is waited for before fetching is paused, which throws away what the client holds ready."""
 _LOOK_S = 5.0
@@ -124,12 +125,22 @@ class Reader:
         if self._paused:
             consumer.resume(consumer.assignment())
             self._paused = []
-        first = consumer.poll(_ROUND_S)
-        self._membership.check()
-        if first is None:
-            self._look(consumer)
+        arrived = False
+        wait_s: float = _ROUND_S
+        for _ in range(_AT_ONCE):
+            record = consumer.poll(wait_s)
+            self._membership.check()
+            if record is None:
+                break
+            arrived |= self._take_in(consumer, record)
+            if self._inbox.full:
+                break
+            wait_s = 0
+        if arrived:
+            self._watch.contact()
+            self._changed()
         else:
-            self._take_in(consumer, [first, *consumer.consume(self._options.max_poll_records - 1, 0)])
+            self._look(consumer)
 
     def _wait(self, consumer: Consumer) -> None:
         """Take no more for now: sleep a little or, when that lasts, serve the group without fetching."""
@@ -142,35 +153,29 @@ class Reader:
         if ours != self._paused:  # an assignment brings partitions that are not paused
             consumer.pause(ours)
             self._paused = ours
-        polled = consumer.consume(1, _ROUND_S)
+        record = consumer.poll(_ROUND_S)
         self._membership.check()
-        self._take_in(consumer, polled)
-
-    def _take_in(self, consumer: Consumer, polled: Sequence[Any]) -> None:
-        arrived = self._read(polled)
-        if arrived:
-            self._watch.contact()
-            self._watch.fetched(consumer, arrived)
-            self._inbox.put(arrived)
+        if record is not None and self._take_in(consumer, record):
             self._changed()
 
-    def _read(self, polled: Sequence[Any]) -> list[Message]:
-        """Records as messages; errors are acted on. Records of partitions that are not ours any more are left out."""
+    def _take_in(self, consumer: Consumer, record: Any) -> bool:
+        """Put a record into the inbox, or act on the error in its place; whether there is one more to hand out."""
         from confluent_kafka import KafkaError
 
-        fetched = records.now()
-        messages = []
-        for record in polled:
-            epoch = self._inbox.epoch((record.topic(), record.partition())) if record.topic() else None
-            error = record.error()
-            if error is None:
-                if epoch is not None:
-                    messages.append(as_message(record, epoch=epoch, fetched=fetched))
-            elif error.code() == KafkaError._BAD_MSG and epoch is not None:  # noqa: SLF001  librdkafka's own codes
-                messages.append(stand_in(record, error.str(), epoch=epoch, fetched=fetched))
-            else:
-                self._membership.act_on(error, record)
-        return messages
+        epoch = self._inbox.epoch((record.topic(), record.partition())) if record.topic() else None
+        error = record.error()
+        if error is None:
+            if epoch is None:  # of a partition that is not ours any more
+                return False
+            message = as_message(record, epoch=epoch, fetched=records.now())
+        elif error.code() == KafkaError._BAD_MSG and epoch is not None:  # noqa: SLF001  librdkafka's own codes
+            message = stand_in(record, error.str(), epoch=epoch, fetched=records.now())
+        else:
+            self._membership.act_on(error, record)
+            return False
+        self._watch.fetched(consumer, message)
+        self._inbox.put([message])
+        return True
 
     def _look(self, consumer: Consumer) -> None:
         if time.monotonic() - self._last_look >= _LOOK_S:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from eyestream.brokers.inbox import Inbox, Partition
@@ -48,16 +47,16 @@ class Watch:
                 behind += max(0, end - following.get(where, end))
         return behind + self._inbox.waiting
 
-    def fetched(self, consumer: Consumer, messages: Iterable[Message]) -> None:
-        """These came, in order."""
+    def fetched(self, consumer: Consumer, message: Message) -> None:
+        """This one came."""
         from confluent_kafka import KafkaException, TopicPartition
 
-        last = {(message.position.topic, message.position.partition): message.position.offset for message in messages}
-        for where, offset in last.items():
-            self._next[where] = offset + 1
-            with contextlib.suppress(KafkaException):
-                _, end = consumer.get_watermark_offsets(TopicPartition(*where), cached=True)
-                self._ends[where] = max(end, offset + 1)
+        at = message.position
+        where = at.topic, at.partition
+        self._next[where] = at.offset + 1
+        with contextlib.suppress(KafkaException):
+            _, end = consumer.get_watermark_offsets(TopicPartition(*where), cached=True)
+            self._ends[where] = max(end, at.offset + 1)
 
     def statistics(self, text: str) -> None:
         """Read librdkafka's statistics; they know the ends of partitions that are not being fetched, too."""
