@@ -161,6 +161,31 @@ def write_picky_model(folder: Path) -> None:
     save_model(folder, graph, PICKY)
 
 
+def write_trial_model(folder: Path) -> None:
+    """An encoder as the line wants one, of 96 pixels a side and chance weights: alike pictures, alike embeddings."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.random.default_rng(0).standard_normal((192, 64)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT),
+            helper.make_node("Transpose", ["values"], ["channels"], perm=[0, 3, 1, 2]),
+            helper.make_node("AveragePool", ["channels"], ["cells"], kernel_shape=[12, 12], strides=[12, 12]),
+            helper.make_node("Flatten", ["cells"], ["flat"]),
+            helper.make_node("Sub", ["flat", "grey"], ["contrast"]),
+            helper.make_node("MatMul", ["contrast", "weights"], ["vector"]),
+            helper.make_node("LpNormalization", ["vector"], ["unit"], axis=1, p=2),
+            helper.make_node("Cast", ["unit"], ["embedding"], to=TensorProto.FLOAT16),
+        ],
+        "trial",
+        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", 96, 96, 3])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT16, ["n", 64])],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.float32(70), "grey")],
+    )
+    save_model(folder, graph, TRIAL)
+
+
 def save_model(folder: Path, graph: GraphProto, config: str) -> None:
     import onnx
     from onnx import helper
@@ -192,3 +217,22 @@ instance_group [{ kind: KIND_CPU count: 1 }]
 dynamic_batching { preferred_batch_size: [8] max_queue_delay_microseconds: 300000 }
 """
 """It waits long enough for a test's requests to be merged into one run."""
+
+TRIAL = """\
+name: "trial"
+backend: "onnxruntime"
+max_batch_size: 8
+input [{ name: "pixels" data_type: TYPE_UINT8 dims: [96, 96, 3] }]
+output [{ name: "embedding" data_type: TYPE_FP16 dims: [64] }]
+instance_group [{ kind: KIND_CPU count: 2 }]
+parameters: {
+  key: "eyestream.digest"
+  value: { string_value: "abababababababababababababababababababababababababababababababab" }
+}
+parameters: {
+  key: "eyestream.preprocessing"
+  value: { string_value: "{\\"crop\\":\\"field-of-view\\",\\"shape\\":\\"pad-square\\"}" }
+}
+"""
+"""What the worker reads of an engine; TRIAL_DIM is the length that a text tower for it must have."""
+TRIAL_DIM = 64

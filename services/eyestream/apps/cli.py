@@ -23,6 +23,7 @@ GROUPS: Final = {
 
 COMMANDS: Final = {
     "demo": ("eyestream.apps.demo", "local"),
+    "drill": ("eyestream.apps.drills.command", "local"),
     "status": ("eyestream.apps.status", "worker"),
 }
 """The same for single commands, each a function of the command's own name."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from eyestream.apps import bank
 from eyestream.apps.local.base import Command, Endpoints, Part, Place, write_text
+from eyestream.banks.base import TextEncoder
 from eyestream.banks.build import build
 from eyestream.banks.shelf import Shelf
 from eyestream.errors import Unavailable
@@ -23,7 +24,8 @@ class Worker(Part):
     """One `eyestream screening run` over the stack's own Kafka, Triton and Redis.
 
     The first start builds the banks of `programmes` for the served encoder from its text tower; later ones keep what
-    the shelf has, so that a bank of one's own stays in service. `changes` are further settings, section by section.
+    the shelf has, so that a bank of one's own stays in service. Workers given the same `shelf` follow the same banks.
+    `changes` are further settings, section by section.
     """
 
     ready_within_s = 120.0
@@ -33,14 +35,16 @@ class Worker(Part):
         self,
         *,
         model_repository: Path,
-        text_tower: Path,
+        text_tower: Path | TextEncoder,
         model: str = "eyestream-demo",
         programmes: tuple[str, ...] = ("demo",),
         plain: bool = False,
         changes: Mapping[str, Mapping[str, object]] | None = None,
         name: str = "screening",
+        shelf: Path | None = None,
     ) -> None:
         self.name = name
+        self._shelf = shelf
         self._repository, self._tower, self._model = model_repository, text_tower, model
         self._programmes, self._plain, self._changes = programmes, plain, changes or {}
 
@@ -49,14 +53,14 @@ class Worker(Part):
         place.runtime.mkdir(parents=True, exist_ok=True)
         write_text(settings_file(place), self._settings(place))
         encoder, preprocessing = bank.served(self._repository, self._model)
-        shelf = Shelf(_shelf(place))
+        shelf = Shelf(self._shelf_at(place))
         for name in self._programmes:
             programme = bank.read(name)
             current = shelf.current(programme.name)
             if current is not None and current.head.provenance.encoder == encoder:
                 continue
             place.say(f"building the bank of {programme.name}")
-            tower = bank.tower(self._tower)
+            tower = bank.tower(self._tower) if isinstance(self._tower, Path) else self._tower
             head = build(programme, tower, encoder_digest=encoder, preprocessing_digest=preprocessing)
             shelf.publish(programme, head)
             shelf.activate(programme.name, head.digest)
@@ -91,13 +95,16 @@ class Worker(Part):
             except OSError as error:
                 raise Unavailable(self.name, f"a worker does not answer for its figures: {error}") from error
 
+    def _shelf_at(self, place: Place) -> Path:
+        return self._shelf or place.data / "banks"
+
     def _settings(self, place: Place) -> str:
         at = place.endpoints
         sections: dict[str, dict[str, object]] = {
             "kafka": {"bootstrap": at.kafka},
             "triton": {"address": at.triton_grpc, "model": self._model, "may_reload": True},
             "redis": {"url": at.redis_url},
-            "banks": {"shelf": str(_shelf(place))},
+            "banks": {"shelf": str(self._shelf_at(place))},
             "telemetry": {"members": str(place.runtime / MEMBERS)},
         }
         for section, values in self._changes.items():
@@ -122,7 +129,3 @@ def settings_of(state: Path, *, name: str = "screening") -> Path:
 
 def _ready_file(place: Place) -> Path:
     return place.runtime / "ready"
-
-
-def _shelf(place: Place) -> Path:
-    return place.data / "banks"
