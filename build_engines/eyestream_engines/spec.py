@@ -4,40 +4,57 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from eyestream.decoding.preprocessing import Preprocessing
 from eyestream.errors import Misconfigured
 from eyestream.records import Digest, Slug
+from eyestream_engines.architectures import Architecture, Positive, Table
 
 SHELF: Final = Path(__file__).resolve().parents[1]
-"""The folder that holds encoders/ and the checkpoints that lie in the repository."""
+"""The folder that holds encoders/, parity/ and the checkpoints that lie in the repository."""
 
-Positive = Annotated[int, Field(gt=0)]
 Colour = tuple[float, float, float]
+Bound = Annotated[float, Field(gt=0)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Published(Table):
+    """Where the file can be had: its names there, whether one must ask, and what is known of its bytes."""
+
+    where: str
+    files: tuple[str, ...] = ()
+    gated: bool = False
+    sha256: tuple[str, ...] = ()
 
 
-class Checkpoint(_Table):
-    """The file the weights come from, relative to build_engines/."""
+class Checkpoint(Table):
+    """How the weights lie in their file.
 
-    format: Literal["safetensors"]
-    file: str
+    `wrapper`: the key of the outer dict that holds them; a file that holds them bare is taken as well.
+    `beside`: further outer keys whose tensors are read too, each with the prefix that its names then get.
+    `strip`: prefixes taken off every name that has them, in this order.
+    `ignored`: patterns (`decoder_*`) of names, after stripping, that are never read.
+    `file`: of a checkpoint that lies in this repository, relative to build_engines/.
+    """
+
+    wrapper: str | None = None
+    beside: Mapping[str, str] = Field(default_factory=dict)
+    strip: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    file: str | None = None
 
 
-class Text(_Table):
+class Text(Table):
     """The folder of the encoder's text tower, relative to build_engines/."""
 
     folder: str
 
 
-class Input(_Table):
+class Input(Table):
     """Size in pixels, and the mean and deviation of channels scaled to 0..1, which the engine applies itself."""
 
     height: Positive
@@ -46,45 +63,64 @@ class Input(_Table):
     std: Colour
 
 
-class Output(_Table):
+class Output(Table):
     """Length of an embedding and, in words, how the network pools."""
 
     dim: Positive
     pooling: str
 
 
-class Serving(_Table):
+class Serving(Table):
     """How Triton runs the engine: largest batch, how long it may wait to fill one, copies and threads of each."""
 
-    max_batch: Positive
+    max_batch: Positive = 32
     preferred_batches: tuple[Positive, ...] = ()
-    queue_delay_us: Annotated[int, Field(ge=0)]
-    instances: Positive
-    intra_op_threads: Positive
+    queue_delay_us: Annotated[int, Field(ge=0)] = 500
+    instances: Positive = 1
+    intra_op_threads: Positive = 1
 
 
-class Tolerance(_Table):
-    """How far an exported graph may be from torch in FP32: least cosine, largest difference of one number."""
+class Tolerance(Table):
+    """Bounds that a build must keep; each is on the worst picture.
 
-    cosine: Annotated[float, Field(gt=0, le=1)]
-    absolute: Annotated[float, Field(gt=0)]
+    `original`: torch in FP32 against the original's numbers, largest difference, before lengths are made 1.
+    `graph`: the FP32 graph against torch, the same.
+    `absolute`, `cosine`: the served graph against torch, on vectors of length 1.
+    `rank`: how well both order pictures, and texts, by a bank of scores: least Spearman correlation.
+    `reason`: why a bound is looser than usual.
+    """
+
+    original: Bound = 1e-4
+    graph: Bound = 1e-4
+    absolute: Bound = 2e-3
+    cosine: Annotated[float, Field(gt=0, le=1)] = 0.9999
+    rank: Annotated[float, Field(gt=0, le=1)] = 0.99
+    reason: str = ""
 
 
-class EncoderFile(_Table):
-    """Everything the build knows of one encoder."""
+class EncoderFile(Table):
+    """Everything the build knows of one encoder.
+
+    `evidence`: `published` where the format was seen, `inferred` where it follows from the authors' code, `assumed`
+    where nothing is public. `parity` names the folder of parity/ that holds what the original computes.
+    """
 
     schema_version: Literal[1]
     name: Slug
     title: str
-    family: Literal["demo"]
     licence: str
+    modalities: tuple[str, ...] = ()
+    evidence: Literal["published", "inferred", "assumed"] = "published"
+    parity: str | None = None
+    published: Published | None = None
     checkpoint: Checkpoint
+    architecture: Architecture
     text: Text | None = None
     input: Input
     preprocessing: Preprocessing
     output: Output
-    serving: Serving
-    tolerance: Tolerance
+    serving: Serving = Serving()
+    tolerance: Tolerance = Tolerance()
 
     @classmethod
     def load(cls, name: str) -> EncoderFile:
@@ -93,16 +129,23 @@ class EncoderFile(_Table):
         try:
             return cls.model_validate(tomllib.loads(path.read_text("utf-8")))
         except FileNotFoundError:
-            known = sorted(file.stem for file in path.parent.glob("*.toml"))
-            raise Misconfigured(f"there is no encoder {name!r}; there are: {', '.join(known)}") from None
+            raise Misconfigured(f"there is no encoder {name!r}; there are: {', '.join(names())}") from None
         except (tomllib.TOMLDecodeError, ValidationError) as error:
             raise Misconfigured(f"{path}: {error}") from None
 
     @property
     def checkpoint_path(self) -> Path:
-        """Where the checkpoint lies."""
+        """Where the checkpoint lies; raises Misconfigured when the repository does not hold it."""
+        if self.checkpoint.file is None:
+            where = f": {self.published.where}" if self.published else ""
+            raise Misconfigured(f"the weights of {self.name} are not ours to ship{where}; name a file of yours")
         return SHELF / self.checkpoint.file
 
     def digest(self) -> Digest:
-        """sha256 of the checkpoint's file; every result names it."""
+        """sha256 of the checkpoint that lies in the repository; every result names it."""
         return Digest(hashlib.sha256(self.checkpoint_path.read_bytes()).hexdigest())
+
+
+def names() -> list[str]:
+    """Every encoder there is a TOML for."""
+    return sorted(path.stem for path in (SHELF / "encoders").glob("*.toml"))
