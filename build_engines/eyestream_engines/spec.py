@@ -6,9 +6,9 @@ import hashlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from eyestream.decoding.preprocessing import Preprocessing
 from eyestream.errors import Misconfigured
@@ -18,7 +18,7 @@ from eyestream_engines.architectures import Architecture, Positive, Table
 SHELF: Final = Path(__file__).resolve().parents[1]
 """The folder that holds encoders/, parity/ and the checkpoints that lie in the repository."""
 
-Colour = tuple[float, float, float]
+Colour = tuple[float, float, float] | tuple[float]
 Bound = Annotated[float, Field(gt=0)]
 
 
@@ -55,19 +55,40 @@ class Text(Table):
 
 
 class Input(Table):
-    """Size in pixels, and the mean and deviation of channels scaled to 0..1, which the engine applies itself."""
+    """Size in pixels, and the mean and deviation of channels scaled to 0..1, which the engine applies itself.
+
+    One mean and one deviation make a grey input of one channel. `frames`: of a volume, how many B-scans; it is
+    uint8 [n, frames, height, width, 1] outside and [n, 1, frames, height, width] before the network.
+    """
 
     height: Positive
     width: Positive
+    frames: Positive | None = None
     mean: Colour
     std: Colour
 
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        if len(self.mean) != len(self.std):
+            raise ValueError("there must be a deviation for every mean")
+        return self
+
+    @property
+    def channels(self) -> int:
+        """How many numbers a pixel has."""
+        return len(self.mean)
+
 
 class Output(Table):
-    """Length of an embedding and, in words, how the network pools."""
+    """Length of an embedding and, in words, how the network pools.
+
+    `l2`: whether the engine brings embeddings to length 1. Not where a published head reads them as they are, or where
+    two eyes' vectors are added with their lengths.
+    """
 
     dim: Positive
     pooling: str
+    l2: bool = True
 
 
 class Serving(Table):
