@@ -138,8 +138,7 @@ def _run_on_serve(settings: Settings, ready_file: Path | None) -> None:
     from ray import serve
 
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    _stop_on_signal(stop)
     ray.init(
         address="local",
         num_cpus=0,
@@ -149,6 +148,7 @@ def _run_on_serve(settings: Settings, ready_file: Path | None) -> None:
         logging_level=logging.WARNING,
     )
     try:
+        _stop_on_signal(stop)  # again: Ray's own handlers would end this process and, undrained, its replicas
         serve.start(http_options={"location": "NoServer"})
         serve.run(application(settings, partitions=partitions(settings)), name=APPLICATION, blocking=False)
         _touch(ready_file)
@@ -158,6 +158,11 @@ def _run_on_serve(settings: Settings, ready_file: Path | None) -> None:
         serve.shutdown()
     finally:
         ray.shutdown()
+
+
+def _stop_on_signal(stop: threading.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
 
 
 def _touch(ready_file: Path | None) -> None:
