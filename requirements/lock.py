@@ -14,7 +14,11 @@ COMPILE = [
     *("--generate-hashes", "--no-header", "--no-annotate"),
 ]
 
-OF_THE_PROJECT = {"dev": ["--extra", "dev"], "engines": ["--extra", "engines"]}
+OF_THE_PROJECT = {
+    "dev": ["--extra", "dev"],
+    "engines": ["--extra", "engines"],
+    "engines-dev": ["--extra", "engines-dev"],
+}
 DIRECT = {
     "uv": ("uv", []),
     "triton": ("numpy<2\nonnxruntime", []),

@@ -40,9 +40,9 @@ Pooling = Literal[
 class Vit(Table):
     """A plain vision transformer, pre-norm, LayerNorm epsilon 1e-6, exact GELU, as timm builds it.
 
-    `patch` and `width` in pixels and channels; `position_grid`: side of the published table of positions in patches,
-    where it is not the input's (it is then resampled bicubically, without antialiasing); `class_position`: whether the
-    class token has a row in that table; `registers`: tokens between the class token and the patches.
+    `patch` and `width` in pixels and channels; `position_grids`: sides that the published table of positions may have,
+    in patches, where it is not the input's (it is then resampled bicubically, without antialiasing);
+    `class_position`: whether the class token has a row in that table; `registers`: tokens between it and the patches.
     `lora_alpha`: low-rank adapters beside every linear layer of the blocks, merged at loading with alpha / rank.
     `classifier`: what a fine-tuned file holds behind the embedding.
 
@@ -62,7 +62,7 @@ class Vit(Table):
     depth: Positive
     heads: Positive
     patch: Positive
-    position_grid: Positive | None = None
+    position_grids: tuple[Positive, ...] = ()
     class_position: bool = True
     registers: Annotated[int, Field(ge=0)] = 0
     layer_scale: bool = False
@@ -79,4 +79,92 @@ class Vit(Table):
         return self
 
 
-Architecture = Annotated[Demo | Vit, Field(discriminator="family")]
+class Flair(Table):
+    """FLAIR: torchvision's ResNet-50, a projection between two normalisations, and BERT beside it."""
+
+    family: Literal["flair"]
+    vocabulary: Positive
+
+
+class Clip(Table):
+    """A CLIP: OpenAI's vision transformer, and either OpenAI's text transformer or a BERT.
+
+    `patch`, `width`, `depth`, `heads` are the picture's side; `vocabulary` and `context` the text's, which is always
+    of BERT's base size, or 512 wide with 8 heads and 12 layers. `eyes`: three text heads, of two linear layers each,
+    and three maps of pictures, for the patient and for each eye; otherwise one matrix projects texts.
+    """
+
+    family: Literal["clip"]
+    patch: Positive
+    width: Positive
+    depth: Positive
+    heads: Positive
+    text: Literal["bert", "openai"]
+    vocabulary: Positive
+    context: Positive
+    eyes: bool = False
+
+
+class Octcube(Table):
+    """OCTCube's transformers of volumes and en-face pictures, whose last residual is left out; always ViT-L.
+
+    `tower`: which side of the file the engine is made of. `volume` pools the patches, and with `aggregate` projects
+    the mean; `enface` projects the mean, with a `modality` through the head that modality has.
+    `depth`: B-scans in a patch. `grid` and `scans`: patches along each side, and B-scans, of the published tables of
+    positions, where they are not the input's: the first is resampled bicubically, the second linearly, or cut to its
+    middle with `time = "crop"`. `companions`: the sizes that the other towers of the file have.
+    `classes`: logits of the classifier behind the feature.
+    """
+
+    family: Literal["octcube"]
+    tower: Literal["volume", "enface"] = "volume"
+    file: Literal["mae", "classifier", "ir", "ef"]
+    modality: Annotated[int, Field(ge=0, le=1)] | None = None
+    width: Positive = 1024
+    depth: Positive = 24
+    heads: Positive = 16
+    patch: Positive = 16
+    scans_in_patch: Positive = 3
+    table_grid: Positive | None = None
+    table_scans: Positive | None = None
+    time: Literal["interpolate", "crop"] = "interpolate"
+    volume: tuple[Positive, Positive, Positive] | None = None
+    enface: Positive | None = None
+    classes: Positive | None = None
+
+
+class VisionUnite(Table):
+    """VisionUnite's eyes: EVA02-B at 448 and CLIP ViT-L at 224 of the same picture, added, adapted, six signs read."""
+
+    family: Literal["visionunite"]
+
+
+class RetinaVlm(Table):
+    """RetinaVLM's eye: a ResNet-50 of one grey channel and its projection to 36 tokens of a language model.
+
+    `output`: `tokens`, or `pooled` for the mean of the feature map before the projection.
+    """
+
+    family: Literal["retinavlm"]
+    output: Literal["tokens", "pooled"]
+
+
+class RetFiner(Table):
+    """RetFiner's picture side, and in `full` files its BERT with cross-attention and the heads of both losses.
+
+    `tokens`: what its losses saw: `projected` proj(norm(tokens)), `normed` norm(tokens), `raw` as the blocks left them.
+    `feature`: `probe` is what its authors probe linearly, `contrastive` the class token through the contrastive head.
+    """
+
+    family: Literal["retfiner"]
+    width: Positive
+    depth: Positive
+    heads: Positive
+    patch: Positive
+    tokens: Literal["projected", "normed", "raw"]
+    feature: Literal["probe", "contrastive"] = "probe"
+
+
+Architecture = Annotated[
+    Demo | Vit | Flair | Clip | Octcube | VisionUnite | RetinaVlm | RetFiner, Field(discriminator="family")
+]
