@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ _TOKENS: Final = ("pos_embed", "cls_token", "mask_token", "reg_token", "register
 _SMALL: Final = 0.02
 _TEMPERATURE: Final = math.log(1 / 0.07)
 _PICTURES: Final = 7
+_TEXTS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,27 @@ class Case:
         """The normalised pictures [n, 3, height, width] that the original was given."""
         drawn = self.draw(_PICTURES).standard_normal(self.facts["input"]["shape"])
         return np.asarray(drawn, np.float32)
+
+    def texts(
+        self, *, start: int, end: int, step: int
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
+        """Ids [n, length] and mask, first of full length, then text i cut `step` * i tokens shorter and padded."""
+        rows, length = self.facts["text"]["shape"]
+        ids = self.draw(_TEXTS).integers(5, self._vocabulary(), (rows, length))
+        ids[:, 0], ids[:, -1] = start, end
+        yield ids, np.ones_like(ids, dtype=np.bool_)
+        padded = ids.copy()
+        for row in range(rows):
+            last = length - step * row - 1
+            padded[row, last], padded[row, last + 1 :] = end, 0
+        yield padded, padded != 0
+
+    def _vocabulary(self) -> int:
+        """The largest id that was drawn, and one: only the rule, in words, tells it."""
+        found = re.search(r"integers\(5, (\d+),", self.facts["text"]["rule"])
+        if found is None:
+            raise Misconfigured(f"{self.folder}/keys.json does not say which tokens its texts were drawn from")
+        return int(found[1])
 
     def tensors(self, names_and_shapes: str = "keys") -> dict[str, Tensor]:
         """Every key of that table, filled; raises Misconfigured when there is no such table."""

@@ -54,6 +54,27 @@ class Text(Table):
     folder: str
 
 
+class Wording(Table):
+    """The text side that a published model brings with it, and how its authors ask it.
+
+    `vocabulary`: the file's name where it is published, and the sha256 of its text with plain line ends.
+    `lower`: whether case and accents are taken off first. `context`: most tokens of a text, start and end counted.
+    `padding`, for it moves some towers' vectors: to the `context`; to the longest text of the `class`, or of the
+    `call`, as the authors' own code does.
+    `templates`, `renormalise`: as a programme's. `scale`: of zero-shot scores; the checkpoint's, or a number.
+    """
+
+    tokenizer: Literal["wordpiece", "byte-pairs"]
+    vocabulary: str
+    vocabulary_sha256: str
+    lower: bool = True
+    context: Positive
+    padding: Literal["context", "class", "call"] = "context"
+    templates: tuple[str, ...] = ("{}",)
+    renormalise: bool = True
+    scale: Literal["checkpoint"] | float = "checkpoint"
+
+
 class Input(Table):
     """Size in pixels, and the mean and deviation of channels scaled to 0..1, which the engine applies itself.
 
@@ -137,6 +158,7 @@ class EncoderFile(Table):
     checkpoint: Checkpoint
     architecture: Architecture
     text: Text | None = None
+    wording: Wording | None = None
     input: Input
     preprocessing: Preprocessing
     output: Output

@@ -1,0 +1,1 @@
+"""Networks that no library keeps, under the names their published weights have. Nothing here reads a file."""
