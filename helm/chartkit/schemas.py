@@ -1,4 +1,4 @@
-"""Checks objects against the schemas of Kubernetes and of the operators' custom resources; an unknown kind is a fault."""
+"""Checks objects against the schemas of Kubernetes and of operators; an unknown kind is a fault."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _strict(schema: Any) -> Any:
     made = {key: _strict(value) for key, value in schema.items() if key != "description"}
     if schema.get("x-kubernetes-int-or-string") is True:
         made.pop("type", None)
-    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
-        if not schema.get("x-kubernetes-preserve-unknown-fields"):
-            made.setdefault("additionalProperties", False)
+    described = isinstance(schema.get("properties"), dict) and schema.get("type") == "object"
+    if described and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        made.setdefault("additionalProperties", False)
     return made

@@ -96,6 +96,11 @@ def _pinned(package: str) -> str:
     return importlib.metadata.version(package)
 
 
+def test_ray_s_dashboard_asks_for_a_token_unless_told_otherwise(service):
+    assert service()["rayClusterConfig"]["authOptions"] == {"mode": "token"}
+    assert service({"ray": {"auth": "disabled"}})["rayClusterConfig"]["authOptions"] == {"mode": "disabled"}
+
+
 def test_no_deployment_of_workers_is_left_beside_ray(rendered):
     names = [item["metadata"]["name"] for item in of_kind(rendered("ray"), "Deployment")]
     assert names == ["eyes-eyestream-triton-main"]
