@@ -15,8 +15,10 @@ import pytest
 from kafka.admin import KafkaAdminClient
 from onnx import GraphProto
 
+from eyestream.apps.drills.ground import Ground
 from eyestream.apps.local import PARTS, Endpoints, Stack
 from eyestream.errors import Misconfigured, Unavailable
+from eyestream.testing.texts import FakeTextEncoder
 
 ROOT = Path(__file__).parents[1]
 STATES = ROOT / ".eyestream" / "tests"
@@ -54,6 +56,23 @@ def stack(request: pytest.FixtureRequest, model_repository: Path) -> Iterator[St
             required = request.config.getoption("--require") or os.environ.get("CI") == "true"  # noqa: TID251
             (pytest.fail if required else pytest.skip)(f"NO LOCAL STACK, SO NOTHING OF IT IS TESTED: {error}")
         yield stack
+
+
+@pytest.fixture(scope="module")
+def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """A stack of the module's own, to be broken, with workers that start when they are needed and the `trial` model."""
+    repository = tmp_path_factory.mktemp("trial")
+    write_trial_model(repository / "trial")
+    end_leftovers()
+    with owned_state() as state:
+        ground = Ground(state, model_repository=repository, model="trial", text_tower=FakeTextEncoder(TRIAL_DIM))
+        try:
+            ground.up()
+        except (Misconfigured, Unavailable) as error:
+            required = request.config.getoption("--require") or os.environ.get("CI") == "true"  # noqa: TID251
+            (pytest.fail if required else pytest.skip)(f"NO LOCAL STACK, SO NOTHING OF IT IS TESTED: {error}")
+        yield ground
+        ground.down()
 
 
 @pytest.fixture(scope="session")
@@ -234,5 +253,6 @@ parameters: {
   value: { string_value: "{\\"crop\\":\\"field-of-view\\",\\"shape\\":\\"pad-square\\"}" }
 }
 """
-"""What the worker reads of an engine; TRIAL_DIM is the length that a text tower for it must have."""
+"""What the worker reads of an engine."""
 TRIAL_DIM = 64
+"""The length of its embeddings, which its text tower's must have."""

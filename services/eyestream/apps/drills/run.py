@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from eyestream.apps.drills.accounts import (
@@ -68,6 +69,16 @@ class Run:
         finally:
             producer.close()
         self._next = max(self._next, until)
+
+    def send_during(self, action: Callable[[], None]) -> None:
+        """Go on producing, a little at a time, while the action lasts; what is left then follows at once."""
+        with ThreadPoolExecutor(1) as threads:
+            acting = threads.submit(action)
+            while not acting.done() and self.left:
+                self.send((self._next + 2) / len(self.lot.parcels))
+                time.sleep(0.05)
+            acting.result()
+        self.send()
 
     @property
     def left(self) -> int:

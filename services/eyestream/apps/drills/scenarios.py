@@ -188,9 +188,8 @@ def _second_joins_and_leaves(run: Run) -> None:
     run.send(0.3)
     stack.start(SECOND)
     _until_second_works(run)
-    run.send()
     run.fault()
-    stack.stop(SECOND)
+    run.send_during(lambda: stack.stop(SECOND))
 
 
 def _replica_drained(run: Run) -> None:
@@ -208,10 +207,10 @@ def _worker_drained(run: Run) -> None:
 
 
 def _drain(run: Run, worker: Host) -> None:
-    run.send()
-    run.until_stored(0.25)
+    run.send(0.6)
+    run.until_stored(0.1)
     run.fault()
-    run.ground.stack.stop(worker)
+    run.send_during(lambda: run.ground.stack.stop(worker))
     run.demand(uncommitted(run.ground.kafka) > 0, "everything was screened before the drain; send more pictures")
 
 
