@@ -41,13 +41,14 @@ def judge(
         rows = [row for row in rows if finite[row]]
         lateralities = [batch[row].meta.laterality for row in rows]
         judgements = scoring.score(bank.head, embeddings[rows], lateralities=lateralities)
+        identity, programme = Identity(encoder=encoder, bank=bank.head.digest), bank.programme.digest
         for row, judgement in zip(rows, judgements, strict=True):
             capture = batch[row]
             results[row] = Screening(
                 meta=capture.meta,
-                identity=Identity(encoder=encoder, bank=bank.head.digest),
+                identity=identity,
                 preprocessing=preprocessing,
-                programme=bank.programme.digest,
+                programme=programme,
                 findings=judgement.findings,
                 ungradable=judgement.ungradable,
                 quality=judgement.quality,

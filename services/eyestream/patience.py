@@ -35,6 +35,14 @@ class Patience:
 
     async def until(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """What `attempt` returns once it does not raise Unavailable. Cancelling it stops the waiting."""
+        try:
+            return await attempt()  # what is there costs nothing more
+        except Unavailable as error:
+            return await self._until(attempt, error)
+
+    async def _until(self, attempt: Callable[[], Awaitable[T]], failed: Unavailable) -> T:
+        """The same, after a first attempt that `failed`."""
+        first: Unavailable | None = failed
         part: str | None = None
 
         def before_sleep(state: RetryCallState) -> None:
@@ -50,6 +58,10 @@ class Patience:
                 log.warning("%s", error, extra={"action": Verb.RETRIED, "part": part})
 
         async def once() -> T:  # tenacity awaits only what it sees to be a coroutine function
+            nonlocal first
+            if (error := first) is not None:
+                first = None
+                raise error
             return await attempt()
 
         retrying = AsyncRetrying(
@@ -62,8 +74,7 @@ class Patience:
             result: T = await retrying(once)
         finally:
             self._settle(part)
-        if part is not None:
-            log.info("%s is back", part, extra={"action": Verb.RECOVERED, "part": part})
+        log.info("%s is back", part, extra={"action": Verb.RECOVERED, "part": part})
         return result
 
     def _settle(self, part: str | None) -> None:

@@ -25,7 +25,7 @@ from eyestream.judging import judge
 from eyestream.patience import Patience
 from eyestream.records import Batch, Capture, Message, Position, Screening, Unreadable, Vectors
 from eyestream.sinks.base import Sink
-from eyestream.telemetry import Metrics, Verb
+from eyestream.telemetry import STAGES, Metrics, Verb
 from eyestream.window import Window
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ class Line:
         self._window = Window(max_pictures=pace.max_in_flight, max_bytes=pace.max_in_flight_bytes)
         self._depth = asyncio.Semaphore(pace.depth)
         self._moved = self._clock.time()
+        self._stages = {stage: parts.metrics.stage_seconds.labels(stage) for stage in STAGES}
 
     async def run(self) -> None:
         """Screen until the broker is drained; returns when everything taken in is stored and acknowledged.
@@ -218,4 +219,4 @@ class Line:
         self._parts.metrics.in_flight_bytes.set(self._window.nbytes)
 
     def _observe(self, stage: str, seconds: float) -> None:
-        self._parts.metrics.stage_seconds.labels(stage).observe(max(0.0, seconds))
+        self._stages[stage].observe(max(0.0, seconds))
