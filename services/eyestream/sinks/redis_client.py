@@ -67,9 +67,9 @@ class Library:
     code: str
 
     @classmethod
-    def packaged(cls) -> Library:
-        """The one that ships with this release."""
-        source = resources.files("eyestream.sinks").joinpath("functions.lua").read_text()
+    def packaged(cls, file: str = "functions.lua") -> Library:
+        """One that ships with this release: what the line calls, or the readers' `readings.lua`."""
+        source = resources.files("eyestream.sinks").joinpath(file).read_text()
         version = hashlib.sha256(source.encode()).hexdigest()[:8]
         return cls(version, f"#!lua name=eyestream_{version}\n" + source.replace("_@'", f"_{version}'"))
 

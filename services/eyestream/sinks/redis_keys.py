@@ -57,6 +57,14 @@ class Keys:
         """List: the latest contradicting results, JSON."""
         return self._in(shard, "conflicts", programme)
 
+    def readings(self, shard: int) -> str:
+        """Stream: what readers do."""
+        return self._in(shard, "readings")
+
+    def audit(self, shard: int) -> str:
+        """Stream: who saw and decided what."""
+        return self._in(shard, "audit")
+
     def probe(self, shard: int) -> str:
         """String: proves that the shard takes writes, and carries the fsync barrier."""
         return self._in(shard, "probe")
