@@ -48,7 +48,7 @@ class _Served(nn.Module):
 def export_image(tower: nn.Module, path: Path, *, height: int, width: int) -> None:
     """Write the tower as ONNX: `pixels` uint8 [batch, height, width, 3] to `embedding` float16 [batch, dim]."""
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
-    _export(_Served(tower.eval()), example, path, names=(INPUT, OUTPUT), free={0: torch.export.Dim("batch")})
+    _export(_Served(tower).eval(), example, path, names=(INPUT, OUTPUT), free={0: torch.export.Dim("batch")})
 
 
 def export_text(tower: nn.Module, path: Path) -> None:

@@ -84,16 +84,18 @@ def platt(margin: Doubles, labels: Flags) -> tuple[float, float]:
 
 
 def point(margin: Doubles, labels: Flags) -> Point:
-    """Calibration and thresholds of one condition."""
+    """Calibration and thresholds of one condition; cuts lie midway between the margins they part."""
     a, b = platt(margin, labels)
-    p = 1 / (1 + np.exp(-np.clip(a * margin + b, -30, 30)))
-    cuts = np.unique(p)
-    sensitivity = np.array([(p[labels] >= cut).mean() for cut in cuts])
-    specificity = np.array([(p[~labels] < cut).mean() for cut in cuts])
-    sensitive = cuts[np.flatnonzero(sensitivity >= RATE)[-1]]
-    balanced = cuts[np.argmax(sensitivity + specificity)]
-    specific = cuts[np.append(np.flatnonzero(specificity >= RATE), len(cuts) - 1)[0]]
-    low, middle, high = sorted(float(np.clip(cut, EDGE, 1 - EDGE)) for cut in (sensitive, balanced, specific))
+    seen = np.unique(margin)
+    between = (seen[1:] + seen[:-1]) / 2
+    sensitivity = np.array([(margin[labels] >= cut).mean() for cut in between])
+    specificity = np.array([(margin[~labels] < cut).mean() for cut in between])
+    sensitive = between[np.append(0, np.flatnonzero(sensitivity >= RATE))[-1]]
+    specific = between[np.append(np.flatnonzero(specificity >= RATE), len(between) - 1)[0]]
+    total = sensitivity + specificity
+    best = between[total >= total.max() - 1e-9]
+    chances = 1 / (1 + np.exp(-np.clip(a * np.array([sensitive, best[len(best) // 2], specific]) + b, -30, 30)))
+    low, middle, high = sorted(float(np.clip(chance, EDGE, 1 - EDGE)) for chance in chances)
     return Point(a, b, low, middle, high, auroc(margin, labels))
 
 

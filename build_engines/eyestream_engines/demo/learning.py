@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -15,14 +15,17 @@ from torch.nn import functional
 from eyestream.banks.onnx import Vocabulary
 from eyestream.records import Pixels
 from eyestream.testing.eyes import Eye
+from eyestream.testing.eyes.claims import CLAIMS
 from eyestream_engines.demo import texts
 from eyestream_engines.demo.network import ImageTower, TextTower
 
 log = logging.getLogger(__name__)
 
 
-REPORT, SNAPSHOT = 50, 150
-"""Steps between lines of the log, and between calls of `halfway`."""
+REPORT: Final = 50
+"""Steps between lines of the log."""
+SHARPNESS: Final = 10.0
+"""Scale of the cosines by which a text is told from the other claims."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +43,51 @@ class Plan:
     seed: int = 20_260_101
     threads: int = 2
     coarse: float = 0.5
+    text_steps: int = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What is true in one step.
+
+    `texts` [pictures, texts] and `anchors` [pictures, claims] as 1, 0 or -1 where it cannot be said; `claims` [texts]
+    is the claim a text states, -1 where it states two.
+    """
+
+    texts: Tensor
+    anchors: Tensor
+    claims: Tensor
 
 
 class Model(nn.Module):
-    """Both towers and the two numbers that turn a cosine into the odds that a text is true of a picture."""
+    """Both towers, the two numbers that turn a cosine into the odds of a text, and an anchor for each claim.
 
-    def __init__(self, image: ImageTower, text: TextTower) -> None:
+    The anchors are scaffolding: they pull pictures towards what is true of them and texts towards what they say from
+    the first step on, when texts still all sound alike. Nothing that is served has them.
+    """
+
+    def __init__(self, image: ImageTower, text: TextTower, dim: int) -> None:
         super().__init__()
         self.image, self.text = image, text
         self.scale = nn.Parameter(torch.tensor(2.5))
         self.bias = nn.Parameter(torch.tensor(0.0))
+        self.anchors = nn.Parameter(torch.randn(len(CLAIMS), dim))
 
-    def forward(self, pixels: Tensor, features: Tensor) -> Tensor:
-        """Log-odds [pictures, texts]."""
-        return self.scale.exp() * self.image(pixels) @ self.text(features).T + self.bias
+    def odds(self, pictures: Tensor, said: Tensor) -> Tensor:
+        """Log-odds [pictures, texts] of unit vectors."""
+        return self.scale.exp() * pictures @ said.T + self.bias
+
+    def pull(self, pictures: Tensor, said: Tensor, lesson: Lesson) -> Tensor:
+        """The loss: pictures against texts, pictures against anchors, texts against anchors."""
+        anchors = functional.normalize(self.anchors)
+        alone = lesson.claims >= 0
+        named = functional.cross_entropy(SHARPNESS * said[alone] @ anchors.T, lesson.claims[alone])
+        pairs = _loss(self.odds(pictures, said), lesson.texts)
+        return pairs + _loss(self.odds(pictures, anchors), lesson.anchors) + 0.2 * named
 
 
-def learn(
-    model: Model, vocab: Vocabulary, eyes: list[Eye], pixels: Pixels, plan: Plan, *, halfway: Callable[[], None]
-) -> None:
-    """Train in place; `halfway` is called now and then. The same plan and eyes give much the same model."""
+def learn(model: Model, vocab: Vocabulary, eyes: list[Eye], pixels: Pixels, plan: Plan) -> None:
+    """Train both towers in place. The same plan and eyes give much the same model."""
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
     rng = np.random.default_rng(plan.seed)
@@ -78,22 +106,62 @@ def learn(
         if step < plan.coarse * steps:
             batch = _halve(batch)
         said = texts.draw(rng, plan.texts)
-        loss = _loss(
-            model(torch.from_numpy(batch), torch.from_numpy(texts.table(rng, vocab, said))),
-            torch.from_numpy(texts.judge(said, known[flip][:, chosen])),
+        features = torch.from_numpy(texts.table(rng, vocab, said))
+        loss = model.pull(
+            model.image(torch.from_numpy(batch)), model.text(features), _lesson(said, known[flip][:, chosen])
         )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
         schedule.step()
         running += (loss.item() - running) / min(step + 1, 50)
-        if step % SNAPSHOT == SNAPSHOT - 1:
-            halfway()
         if step % REPORT == 0:
             rate = (step + 1) * plan.pictures / (time.monotonic() - started)
             log.info("step %d of %d: loss %.4f, %.1f pictures a second", step, steps, running, rate)
     model.eval()
+
+
+def see(model: Model, pixels: Pixels) -> Tensor:
+    """The vectors of all pictures."""
+    model.eval()
+    with torch.inference_mode():
+        parts = [model.image(torch.from_numpy(np.array(pixels[i : i + 32]))) for i in range(0, len(pixels), 32)]
+    return torch.cat(parts).clone()
+
+
+def read(model: Model, vocab: Vocabulary, eyes: list[Eye], vectors: Tensor, plan: Plan) -> None:
+    """Train the text tower in place against pictures that no longer move: hundreds of them a step, for little work."""
+    torch.manual_seed(plan.seed)
+    rng = np.random.default_rng(plan.seed + 1)
+    known = texts.truth(eyes)
+    moving = [*model.text.parameters(), model.scale, model.bias, model.anchors]
+    optimizer = torch.optim.AdamW(moving, lr=plan.rate / 2, weight_decay=plan.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.rate / 2, total_steps=plan.text_steps)
+    model.text.train()
+    running = 0.0
+    for step in range(plan.text_steps):
+        chosen = rng.choice(len(eyes), size=min(len(eyes), 20 * plan.pictures), replace=False)
+        said = texts.draw(rng, plan.texts)
+        features = torch.from_numpy(texts.table(rng, vocab, said))
+        loss = model.pull(vectors[torch.from_numpy(chosen)], model.text(features), _lesson(said, known[:, chosen]))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(moving, 5.0)
+        optimizer.step()
+        schedule.step()
+        running += (loss.item() - running) / min(step + 1, 50)
+        if step % (10 * REPORT) == 0:
+            log.info("reading, step %d of %d: loss %.4f", step, plan.text_steps, running)
+    model.eval()
+
+
+def _lesson(said: list[texts.Text], known: texts.Truth) -> Lesson:
+    return Lesson(
+        texts=torch.from_numpy(texts.judge(said, known)),
+        anchors=torch.from_numpy(np.ascontiguousarray(known.T)),
+        claims=torch.tensor([text.claims[0] if len(text.claims) == 1 else -1 for text in said]),
+    )
 
 
 def _vary(rng: np.random.Generator, batch: Pixels) -> Pixels:

@@ -13,7 +13,9 @@ from torch.nn import functional
 WIDTHS: Final = (16, 24, 48, 96, 128)
 BLOCKS: Final = (0, 1, 2, 1, 1)
 POOLED: Final = (2, 3, 4)
-"""Stages whose mean and maximum are read: the maximum of the finest sees a single dot."""
+"""Stages that are pooled: the strongest answer of the finest one sees a single dot."""
+POWER: Final = 4.0
+"""Of the generalised mean, which lies between mean and maximum and teaches all strong places, not one."""
 HIDDEN: Final = 256
 
 
@@ -54,7 +56,9 @@ class ImageTower(nn.Module):
         for inputs, outputs, count in zip((3, *WIDTHS), WIDTHS, BLOCKS, strict=False):
             self.downs.append(Convolution(inputs, outputs, stride=2))
             self.blocks.append(nn.Sequential(*(Residual(outputs) for _ in range(count))))
-        self.hidden = nn.Linear(2 * sum(WIDTHS[stage] for stage in POOLED), HIDDEN)
+        pooled = 3 * sum(WIDTHS[stage] for stage in POOLED)
+        self.even = nn.BatchNorm1d(pooled)
+        self.hidden = nn.Linear(pooled, HIDDEN)
         self.out = nn.Linear(HIDDEN, dim)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -64,8 +68,9 @@ class ImageTower(nn.Module):
         for stage, (down, blocks) in enumerate(zip(self.downs, self.blocks, strict=True)):
             x = blocks(functional.relu(down(x), inplace=True))
             if stage in POOLED:
-                pooled += [x.mean((2, 3)), x.amax((2, 3))]
-        return _unit(self.out(functional.relu(self.hidden(torch.cat(pooled, 1)))))
+                middle = ((x * x).square().mean((2, 3)) + 1e-6) ** (1 / POWER)
+                pooled += [x.mean((2, 3)), middle, x.amax((2, 3))]
+        return _unit(self.out(functional.relu(self.hidden(self.even(torch.cat(pooled, 1))))))
 
 
 class Attention(nn.Module):

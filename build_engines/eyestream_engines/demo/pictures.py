@@ -5,7 +5,6 @@ Knows no network. Eye `index` of a split is always the same eye and the same pix
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -20,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from eyestream.decoding import Limits, decode
-from eyestream.records import Pixels
+from eyestream.records import Pixels, digest
 from eyestream.testing.eyes import Eye, random_eye, render
 from eyestream_engines.spec import SHELF, EncoderFile
 
@@ -79,11 +78,12 @@ def decoded(value: bytes) -> Pixels:
 def corpus(split: Split, count: int, *, cache_dir: Path, workers: int = 2) -> tuple[list[Eye], Pixels]:
     """The first `count` eyes of a split and their pictures [count, height, width, 3], kept under `cache_dir`."""
     eyes = [eye_of(split, index) for index in range(count)]
-    described = json.dumps([asdict(eye) for eye in eyes], default=sorted, sort_keys=True) + spec().model_dump_json()
-    path = cache_dir / f"{split}-{count}-{hashlib.sha256(described.encode()).hexdigest()[:12]}.npy"
+    shape = (count, spec().input.height, spec().input.width, 3)
+    described = json.dumps([asdict(eye) for eye in eyes], default=sorted, sort_keys=True)
+    key = digest(described, spec().preprocessing.to_json(), str(shape))
+    path = cache_dir / f"{split}-{count}-{key[:12]}.npy"
     if not path.exists():
         cache_dir.mkdir(parents=True, exist_ok=True)
-        shape = (count, spec().input.height, spec().input.width, 3)
         unfinished = path.with_suffix(".part")
         pixels = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
         for start, chunk in _rendered(split, count, workers):

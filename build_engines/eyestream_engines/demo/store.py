@@ -34,7 +34,9 @@ def build(encoder: EncoderFile, vocab: Vocabulary) -> Model:
     """An untrained model of the encoder's sizes."""
     dim = encoder.output.dim
     return Model(
-        ImageTower(dim, encoder.input.mean, encoder.input.std), TextTower(vocab.rows, dim, max_words=vocab.max_words)
+        ImageTower(dim, encoder.input.mean, encoder.input.std),
+        TextTower(vocab.rows, dim, max_words=vocab.max_words),
+        dim,
     )
 
 

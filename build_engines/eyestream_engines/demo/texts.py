@@ -21,6 +21,8 @@ JOINED: Final = 0.12
 """Share of texts that state two claims at once."""
 FORGOTTEN: Final = 0.15
 """Share of words whose own entry is hidden, so that their letters learn to stand for them."""
+BABBLED: Final = 0.25
+"""How often a made-up word is put before or behind a text, so that a word never seen is passed over."""
 LINKS: Final = (" and ", ", ", " with ", "; ")
 WEIGHTS: Final = {"finding": 3.0, "no-finding": 1.5, "fault": 2.0, "healthy": 5.0, "diabetic": 3.0, "gradable": 3.0}
 
@@ -82,7 +84,16 @@ def vocabulary() -> Vocabulary:
 
 
 def table(rng: np.random.Generator, vocab: Vocabulary, texts: Sequence[Text]) -> npt.NDArray[np.int64]:
-    """Features of the texts for training: some words forget their own entry."""
-    return fill(
-        [[vocab.features(word, known=rng.random() >= FORGOTTEN) for word in vocab.split(text.words)] for text in texts]
-    )
+    """Features of the texts for training: some words forget their own entry, some stand beside words that are none."""
+    heard = []
+    for text in texts:
+        words = vocab.split(text.words)
+        while rng.random() < BABBLED:
+            words.insert(0 if rng.random() < 1 / 2 else len(words), _babble(rng))
+        heard.append([vocab.features(word, known=rng.random() >= FORGOTTEN) for word in words[: vocab.max_words]])
+    return fill(heard)
+
+
+def _babble(rng: np.random.Generator) -> str:
+    """A word that means nothing."""
+    return "".join(chr(97 + int(letter)) for letter in rng.integers(26, size=int(rng.integers(3, 11))))

@@ -10,7 +10,7 @@ import torch
 
 from eyestream_engines.demo import store, texts
 from eyestream_engines.demo.evaluate import report
-from eyestream_engines.demo.learning import Plan, learn
+from eyestream_engines.demo.learning import Plan, learn, read, see
 from eyestream_engines.demo.pictures import CACHE, corpus, spec
 
 log = logging.getLogger(__name__)
@@ -26,8 +26,9 @@ def main() -> None:
     plan = Plan(epochs=options.epochs, threads=options.threads)
     torch.manual_seed(plan.seed)
     model = store.build(encoder, vocab)
-    snapshot = options.cache / "snapshot.pt"
-    learn(model, vocab, eyes, pixels, plan, halfway=lambda: torch.save(model.state_dict(), snapshot))
+    learn(model, vocab, eyes, pixels, plan)
+    model.text = store.build(encoder, vocab).text
+    read(model, vocab, eyes, see(model, pixels), plan)
     store.save(encoder, model)
     graph = store.publish(encoder, model, vocab, pixels[:12])
     log.info("published %s with checkpoint %s", graph, encoder.digest())
@@ -38,7 +39,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--eyes", type=int, default=5_000, help="how many eyes to render for training")
-    parser.add_argument("--epochs", type=float, default=4.0, help="how often each is seen")
+    parser.add_argument("--epochs", type=float, default=4.2, help="how often each is seen")
     parser.add_argument("--threads", type=int, default=2, help="of torch, and processes that render")
     parser.add_argument("--test-eyes", type=int, default=2_000, help="how many unseen eyes to evaluate on")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where rendered eyes are kept")

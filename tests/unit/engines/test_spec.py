@@ -1,0 +1,59 @@
+"""Encoders as their TOML describes them, and the configuration Triton gets of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from eyestream.decoding import Preprocessing
+from eyestream.errors import Misconfigured
+from eyestream_engines import triton_config
+from eyestream_engines.spec import SHELF, EncoderFile
+
+REPOSITORY = SHELF.parent / "model_repository"
+NAMES = sorted(path.stem for path in (SHELF / "encoders").glob("*.toml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_encoder_file_can_be_read_and_bears_its_own_name(name: str) -> None:
+    encoder = EncoderFile.load(name)
+    assert encoder.name == name
+    assert encoder.licence
+
+
+def test_an_unknown_encoder_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(Misconfigured, match="eyestream-demo"):
+        EncoderFile.load("nobody")
+
+
+def test_the_committed_configuration_is_what_the_checkpoint_and_the_file_make() -> None:
+    encoder = EncoderFile.load("eyestream-demo")
+    committed = (REPOSITORY / encoder.name / "config.pbtxt").read_text()
+    assert committed == triton_config.render(encoder, encoder.digest())
+
+
+def test_the_configuration_says_what_the_worker_reads() -> None:
+    encoder = EncoderFile.load("eyestream-demo")
+    text = triton_config.render(encoder, encoder.digest())
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    assert config.backend == "onnxruntime"
+    assert config.max_batch_size == encoder.serving.max_batch
+    assert [(i.name, list(i.dims), i.data_type) for i in config.input] == [
+        ("pixels", [256, 256, 3], model_config_pb2.TYPE_UINT8)
+    ]
+    assert [(o.name, list(o.dims), o.data_type) for o in config.output] == [
+        ("embedding", [encoder.output.dim], model_config_pb2.TYPE_FP16)
+    ]
+    assert config.parameters["eyestream.digest"].string_value == encoder.digest()
+    said = config.parameters["eyestream.preprocessing"].string_value
+    assert Preprocessing.from_json(said) == encoder.preprocessing
+    assert json.loads(said)["crop"] == "field-of-view"
+    assert config.instance_group[0].count == encoder.serving.instances
+
+
+def test_another_checkpoint_makes_another_configuration() -> None:
+    encoder = EncoderFile.load("eyestream-demo")
+    assert triton_config.render(encoder, encoder.digest()) != triton_config.render(encoder, "0" * 64)  # type: ignore[arg-type]
