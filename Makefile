@@ -6,7 +6,7 @@ PREFLIGHT := services/eyestream/apps/local/preflight.py
 # A packaged Python may be told to write no bytecode; every Ray process would then compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test unit lint types fmt check drill bench lock
+.PHONY: help setup demo up down status test unit lint types fmt check drill bench chart render lock
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN{FS=":.*?## "}{printf "  make %-12s %s\n",$$1,$$2}'
@@ -51,6 +51,13 @@ drill: setup  ## break every part while thousands of pictures flow, and count; P
 
 bench: setup  ## figures of this machine, as ratios within one run
 	$(BIN)/python benchmarks/run.py
+
+chart: setup  ## generate the chart's schema, README, dashboards and goldens
+	PYTHONPATH=helm $(BIN)/python -m chartkit generate
+	PYTHONPATH=helm $(BIN)/python -m chartkit goldens
+
+render: setup  ## print the manifests of one of the chart's shapes; SHAPE=minimal
+	PYTHONPATH=helm $(BIN)/python -m chartkit render helm/eyestream/ci/$(or $(SHAPE),minimal)-values.yaml
 
 lock: setup  ## pin and hash the packages anew
 	$(BIN)/python requirements/lock.py
