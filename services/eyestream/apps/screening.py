@@ -92,17 +92,20 @@ def run(
     *,
     plain: Annotated[bool, typer.Option(help="One line in this process, without Ray.")] = False,
     ready_file: Annotated[Path | None, typer.Option(help="Touched once the line runs.")] = None,
+    alive_file: Annotated[
+        Path | None, typer.Option(help="With --plain: touched at every health check that went well, for a probe.")
+    ] = None,
 ) -> None:
     """Take pictures off Kafka, screen them and store the results, until SIGTERM; then drain and exit 0."""
     settings = settings_module.load(settings_file)
     log_as_json(logging.getLevelNamesMapping()[settings.telemetry.log_level])
     if plain:
-        asyncio.run(_run_plain(settings, ready_file))
+        asyncio.run(_run_plain(settings, ready_file, alive_file))
     else:
         _run_on_serve(settings, ready_file)
 
 
-async def _run_plain(settings: Settings, ready_file: Path | None) -> None:
+async def _run_plain(settings: Settings, ready_file: Path | None, alive_file: Path | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -116,7 +119,7 @@ async def _run_plain(settings: Settings, ready_file: Path | None) -> None:
     host = starting.result()
     _touch(ready_file)
     ended = asyncio.create_task(host.wait())
-    checking = asyncio.create_task(_check_forever(host, settings.serve.health_period_s))
+    checking = asyncio.create_task(_check_forever(host, settings.serve.health_period_s, alive_file))
     await asyncio.wait([ended, stopping, checking], return_when=asyncio.FIRST_COMPLETED)
     fault = next((task.exception() for task in (ended, checking) if task.done()), None)
     if fault is not None:
@@ -126,10 +129,11 @@ async def _run_plain(settings: Settings, ready_file: Path | None) -> None:
     await host.drain(timeout_s=settings.serve.drain_timeout_s)
 
 
-async def _check_forever(host: Host, period_s: float) -> None:
+async def _check_forever(host: Host, period_s: float, alive_file: Path | None) -> None:
     while True:
-        await asyncio.sleep(period_s)
         host.check()
+        _touch(alive_file)
+        await asyncio.sleep(period_s)
 
 
 def _run_on_serve(settings: Settings, ready_file: Path | None) -> None:
@@ -165,9 +169,9 @@ def _stop_on_signal(stop: threading.Event) -> None:
         signal.signal(number, lambda *_: stop.set())
 
 
-def _touch(ready_file: Path | None) -> None:
-    if ready_file is not None:
-        ready_file.touch()
+def _touch(file: Path | None) -> None:
+    if file is not None:
+        file.touch()
 
 
 def partitions(settings: Settings) -> int | None:
