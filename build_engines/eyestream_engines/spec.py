@@ -37,6 +37,7 @@ class Checkpoint(Table):
     `wrapper`: the key of the outer dict that holds them; a file that holds them bare is taken as well.
     `beside`: further outer keys whose tensors are read too, each with the prefix that its names then get.
     `strip`: prefixes taken off every name that has them, in this order.
+    `aliases`: prefixes that stand for another one, after stripping.
     `ignored`: patterns (`decoder_*`) of names, after stripping, that are never read.
     `file`: of a checkpoint that lies in this repository, relative to build_engines/.
     """
@@ -44,6 +45,7 @@ class Checkpoint(Table):
     wrapper: str | None = None
     beside: Mapping[str, str] = Field(default_factory=dict)
     strip: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = Field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     file: str | None = None
 
@@ -127,14 +129,14 @@ class Tolerance(Table):
 
     `original`: torch in FP32 against the original's numbers, largest difference, before lengths are made 1.
     `graph`: the FP32 graph against torch, the same.
-    `absolute`, `cosine`: the served graph against torch, on vectors of length 1.
+    `half`, `cosine`: what is served, in FP16, against torch; `half` in units of the vectors' root mean square.
     `rank`: how well both order pictures, and texts, by a bank of scores: least Spearman correlation.
     `reason`: why a bound is looser than usual.
     """
 
     original: Bound = 1e-4
     graph: Bound = 1e-4
-    absolute: Bound = 2e-3
+    half: Bound = 3e-2
     cosine: Annotated[float, Field(gt=0, le=1)] = 0.9999
     rank: Annotated[float, Field(gt=0, le=1)] = 0.99
     reason: str = ""
@@ -144,7 +146,8 @@ class EncoderFile(Table):
     """Everything the build knows of one encoder.
 
     `evidence`: `published` where the format was seen, `inferred` where it follows from the authors' code, `assumed`
-    where nothing is public. `parity` names the folder of parity/ that holds what the original computes.
+    where nothing is public. `parity` names the folder of parity/ that holds what the original computes, and
+    `parity_preprocessing` which of its prepared pictures is this encoder's, `none` where it has none.
     """
 
     schema_version: Literal[1]
@@ -154,6 +157,7 @@ class EncoderFile(Table):
     modalities: tuple[str, ...] = ()
     evidence: Literal["published", "inferred", "assumed"] = "published"
     parity: str | None = None
+    parity_preprocessing: str = "main"
     published: Published | None = None
     checkpoint: Checkpoint
     architecture: Architecture
@@ -174,6 +178,14 @@ class EncoderFile(Table):
         except FileNotFoundError:
             raise Misconfigured(f"there is no encoder {name!r}; there are: {', '.join(names())}") from None
         except (tomllib.TOMLDecodeError, ValidationError) as error:
+            raise Misconfigured(f"{path}: {error}") from None
+
+    @classmethod
+    def read(cls, path: Path) -> EncoderFile:
+        """The encoder in a file; raises Misconfigured when it does not say all it must."""
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text("utf-8")))
+        except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
             raise Misconfigured(f"{path}: {error}") from None
 
     @property
