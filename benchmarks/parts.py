@@ -111,13 +111,16 @@ async def main() -> None:
     async def encode() -> int:
         start = next(turn) % max(1, len(captures) - pace.max_batch)
         pixels = np.stack([capture.pixels for capture in captures[start : start + pace.max_batch]])
-        return len(await parts.encoder.encode(pixels))
+        return len(await parts.patience.until(lambda: parts.encoder.encode(pixels)))
 
     told["triton"] = await repeated(encode, at_once=pace.depth, seconds=seconds)
     ready = list(screenings(wired, captures, int(4000 * seconds)))
 
     async def store() -> int:
-        return len(await parts.sink.store(ready.pop())) if ready else 0
+        if not ready:
+            return 0
+        batch = ready.pop()
+        return len(await parts.patience.until(lambda: parts.sink.store(batch)))
 
     told["redis"] = await repeated(store, at_once=pace.depth, seconds=seconds)
     await parts.encoder.close()

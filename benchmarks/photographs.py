@@ -1,4 +1,4 @@
-"""Eyes as a camera's files, on a topic. A few are rendered; each message's file differs from all others in a comment."""
+"""Eyes as a camera's files, on a topic. A few are rendered; each file differs from all others in a comment."""
 
 from __future__ import annotations
 

@@ -2,17 +2,17 @@
 
     python benchmarks/run.py [--quick] [--only line decode redis] [--cells vit-ti/8MP ...] [--contestants ...]
 
-Starts a stack of its own and ends it. Prints tables; writes benchmarks/results/latest.json and latest.md.
+Starts a stack of its own and ends it. Prints tables; writes benchmarks/results/latest.json and latest.md, and with
+--page puts them into docs/figures.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -20,13 +20,15 @@ from typing import Any, Final
 import decode
 import measuring
 import redis_writes
-from course import DEMO, MODELS, PARTS, PICTURES, Cell, Course
+from course import CLIENTS, DEMO, MODELS, PARTS, PICTURES, Cell, Course
 from measuring import Rate
 from rich.console import Console
 from tables import Table, line_tables
 
 ROOT: Final = Path(__file__).parent.parent
 RESULTS: Final = Path(__file__).parent / "results"
+PAGE: Final = ROOT / "docs" / "figures.md"
+BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 CONTESTANTS: Final = ("plain", "careful", "line", "serve")
 FASTEST: Final = {"8MP": 90, "1024": 260}
 """More pictures per second than any contestant is expected to do: so many wait for each second of a race."""
@@ -46,6 +48,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--cells", nargs="+", choices=cells, default=cells, help="model/pictures")
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
     parser.add_argument("--state", type=Path, default=ROOT / ".eyestream" / "bench", help="folder of its stack")
+    parser.add_argument("--page", action="store_true", help="put the figures into docs/figures.md")
     given = parser.parse_args()
     given.rounds = given.rounds or (1 if given.quick else 3)
     given.seconds = given.seconds or (3.0 if given.quick else 6.0)
@@ -53,9 +56,13 @@ def options() -> argparse.Namespace:
 
 
 def entrants(cell: Cell, chosen: Sequence[str]) -> list[str]:
-    """Who races there: Ray Serve is set against the worker without it once, where pictures come fastest."""
-    serves = cell == Cell(DEMO, "1024")
-    return [one for one in CONTESTANTS if one in chosen and (one != "serve" or serves)]
+    """Who races there.
+
+    The clients only where their pixels are the encoder's: the demo's wants the field of view cut out, which they do
+    not do. Ray Serve is set against the worker without it once, where pictures come fastest.
+    """
+    here = {"line": True, "serve": cell == Cell(DEMO, "1024"), **dict.fromkeys(CLIENTS, cell.model != DEMO)}
+    return [one for one in CONTESTANTS if one in chosen and here[one]]
 
 
 def races(given: argparse.Namespace, console: Console) -> tuple[Runs, Course]:
@@ -114,12 +121,6 @@ def writing(results: int) -> Table:
     return table
 
 
-def ratio(runs: Mapping[str, Sequence[Rate]], one: str, other: str) -> float:
-    """Median over the rounds of one's rate over another's."""
-    pairs = zip(runs[one], runs[other], strict=True)
-    return statistics.median(a.per_s / b.per_s for a, b in pairs)
-
-
 def main() -> None:
     """Measure what was asked for and say it."""
     given, console, began = options(), Console(), time.monotonic()
@@ -148,7 +149,11 @@ def main() -> None:
     record["tables"] = [asdict(table) for table in tables]
     (RESULTS / "latest.json").write_text(json.dumps(record, indent=1) + "\n")
     told = "".join(f"- {name}: {value}\n" for name, value in facts.items())
-    (RESULTS / "latest.md").write_text(told + "\n" + "\n".join(table.markdown() for table in tables))
+    page = told + "\n" + "\n".join(table.markdown() for table in tables)
+    (RESULTS / "latest.md").write_text(page)
+    if given.page:
+        before, _, rest = PAGE.read_text().partition(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}\n\n{page}\n{END}{rest.partition(END)[2]}")
     console.print(f"{facts['took']}; written to {RESULTS.relative_to(ROOT)}")
 
 
