@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import collections
+import os
+import subprocess
+import time
 
 import pytest
 from chartkit import manifests
@@ -143,10 +146,8 @@ def test_every_container_asks_for_memory_and_cpu_and_bounds_memory(rendered, sha
 def test_every_server_has_its_probes(rendered, shape):
     for pod in pods(rendered(shape)):
         for container in pod.spec["containers"]:
-            if container["name"] in {"triton", "redis", "ray"}:
+            if container["name"] in {"triton", "redis", "ray", "screening"}:
                 assert {"readinessProbe", "livenessProbe"} <= container.keys(), pod.owner
-            elif container["name"] == "screening":
-                assert "readinessProbe" in container
             for probe in (
                 container.get("readinessProbe"),
                 container.get("livenessProbe"),
@@ -156,6 +157,25 @@ def test_every_server_has_its_probes(rendered, shape):
                     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
                     port = probe["httpGet"]["port"]
                     assert port in ports or isinstance(port, int)
+
+
+@pytest.mark.parametrize(("age_s", "lives"), [(None, True), (0, True), (60, True), (80, False)])
+def test_a_worker_lives_while_it_touches_its_file_or_has_none_yet(rendered, tmp_path, age_s, lives):
+    """The probe's own command, run against a file of that age; 70 s are allowed."""
+    (container,) = named(rendered("minimal"), "Deployment", "-screening")["spec"]["template"]["spec"]["containers"]
+    assert container["args"][-2:] == ["--alive-file", "/tmp/alive"]
+    alive = tmp_path / "alive"
+    if age_s is not None:
+        alive.touch()
+        os.utime(alive, times=(time.time() - age_s,) * 2)
+    command = [part.replace("/tmp/alive", str(alive)) for part in container["livenessProbe"]["exec"]["command"]]
+    assert (subprocess.run(command, check=False).returncode == 0) is lives
+
+
+def test_a_worker_whose_health_is_asked_seldom_is_given_longer(rendered):
+    objects = rendered("minimal", {"settings": {"serve": {"health_period_s": 20.5}}})
+    (container,) = named(objects, "Deployment", "-screening")["spec"]["template"]["spec"]["containers"]
+    assert container["livenessProbe"]["exec"]["command"][-1].endswith("-lt 165")
 
 
 def test_every_claim_secret_account_and_config_map_is_rendered_or_named_by_the_user(rendered, shape):

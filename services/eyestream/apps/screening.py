@@ -100,6 +100,8 @@ def run(
     settings = settings_module.load(settings_file)
     log_as_json(logging.getLevelNamesMapping()[settings.telemetry.log_level])
     if plain:
+        if alive_file is not None:
+            alive_file.unlink(missing_ok=True)  # a container that was restarted finds its forerunner's
         asyncio.run(_run_plain(settings, ready_file, alive_file))
     else:
         _run_on_serve(settings, ready_file)

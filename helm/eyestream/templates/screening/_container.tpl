@@ -70,3 +70,8 @@ eyestream.io/settings: {{ include "eyestream.settings" . | sha256sum | trunc 16 
 {{- define "eyestream.workerGrace" -}}
 {{- add (ceil .Values.settings.serve.drain_timeout_s) .Values.screening.graceSeconds }}
 {{- end }}
+
+{{- /* Seconds without a good health check after which a plain worker counts as hung. */}}
+{{- define "eyestream.aliveWithin" -}}
+{{- add 60 (mul 5 (ceil .Values.settings.serve.health_period_s)) }}
+{{- end }}
