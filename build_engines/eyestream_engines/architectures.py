@@ -110,10 +110,11 @@ class Octcube(Table):
 
     `tower`: which side of the file the engine is made of. `volume` pools the patches, and with `aggregate` projects
     the mean; `enface` projects the mean, with a `modality` through the head that modality has.
-    `depth`: B-scans in a patch. `grid` and `scans`: patches along each side, and B-scans, of the published tables of
-    positions, where they are not the input's: the first is resampled bicubically, the second linearly, or cut to its
-    middle with `time = "crop"`. `companions`: the sizes that the other towers of the file have.
-    `classes`: logits of the classifier behind the feature.
+    `file`: what else the checkpoint holds; `mae` its decoder, `classifier` a head of `classes` logits, `ir` an en-face
+    tower, `ef` that tower with heads for two kinds of picture, and perhaps the regression behind all three.
+    `table_grid` and `table_scans`: patches along each side, and in depth, of the published tables of positions, where
+    they are not the input's: the first is resampled bicubically, the second linearly, or cut to its middle.
+    `volume` (B-scans, height, width) and `enface` (side): what the towers of the file read that this engine is not.
     """
 
     family: Literal["octcube"]
@@ -150,10 +151,11 @@ class RetinaVlm(Table):
 
 
 class RetFiner(Table):
-    """RetFiner's picture side, and in `full` files its BERT with cross-attention and the heads of both losses.
+    """RetFiner's picture side, and of one's own refinement the text side and the heads of the losses.
 
     `tokens`: what its losses saw: `projected` proj(norm(tokens)), `normed` norm(tokens), `raw` as the blocks left them.
-    `feature`: `probe` is what its authors probe linearly, `contrastive` the class token through the contrastive head.
+    `feature`: `probe` is what its authors probe linearly, `contrastive` the class token through the contrastive head,
+    which only the file of one's own refinement holds, with a BERT of `vocabulary` tokens.
     """
 
     family: Literal["retfiner"]
@@ -163,6 +165,13 @@ class RetFiner(Table):
     patch: Positive
     tokens: Literal["projected", "normed", "raw"]
     feature: Literal["probe", "contrastive"] = "probe"
+    vocabulary: Positive | None = None
+
+    @model_validator(mode="after")
+    def _texts_have_words(self) -> Self:
+        if (self.feature == "contrastive") != (self.vocabulary is not None):
+            raise ValueError("a file with texts, and no other, has a vocabulary")
+        return self
 
 
 Architecture = Annotated[

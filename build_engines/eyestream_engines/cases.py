@@ -59,8 +59,10 @@ class Case:
 
     @property
     def encoders(self) -> list[EncoderFile]:
-        """The encoders whose TOML names this case."""
-        return [encoder for encoder in map(EncoderFile.load, names()) if encoder.parity == self.name]
+        """The encoders whose TOML names this case; for a network made small, the one in the case's own folder."""
+        own = PARITY / self.name / "encoder.toml"
+        small = [EncoderFile.read(own)] if own.exists() else []
+        return small + [encoder for encoder in map(EncoderFile.load, names()) if encoder.parity == self.name]
 
     def draw(self, stream: int) -> np.random.Generator:
         """The generator of one of the case's inputs."""
@@ -70,6 +72,14 @@ class Case:
         """The normalised pictures [n, 3, height, width] that the original was given."""
         drawn = self.draw(_PICTURES).standard_normal(self.facts["input"]["shape"])
         return np.asarray(drawn, np.float32)
+
+    def inputs(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The inputs of a case that has several, by name; each has a generator of its own."""
+        shapes = self.facts["input"]["shapes"].items()
+        return {
+            name: self.draw(_PICTURES + place).standard_normal(shape).astype(np.float32)
+            for place, (name, shape) in enumerate(shapes)
+        }
 
     def texts(
         self, *, start: int, end: int, step: int

@@ -62,7 +62,7 @@ def select(encoder: EncoderFile, held: Mapping[str, Any], *, source: str = "the 
     found = unwrap(encoder, held)
     fit = compare(encoder, found)
     if not fit.whole:
-        raise Misconfigured(f"{source} is not a checkpoint of {encoder.name}.\n{_faults(fit)}\n{_closest(held, fit)}")
+        raise Misconfigured(f"{source} is not a checkpoint of {encoder.name}.\n{faults(fit)}\n{_closest(held, fit)}")
     wanted = family_of(encoder).expected(encoder)
     used = {name: _number(value) for name, value in found.items() if name in wanted and wanted[name].use != "ignored"}
     if sick := [name for name, value in used.items() if value.is_floating_point() and not value.isfinite().all()]:
@@ -120,6 +120,8 @@ def _renamed(inner: Mapping[str, Any], encoder: EncoderFile) -> Iterator[tuple[s
         short = str(name)
         for prefix in encoder.checkpoint.strip:
             short = short.removeprefix(prefix)
+        for alias, prefix in encoder.checkpoint.aliases.items():
+            short = prefix + short.removeprefix(alias) if short.startswith(alias) else short
         if not any(fnmatch.fnmatchcase(short, pattern) for pattern in encoder.checkpoint.ignored):
             yield short, value
 
@@ -128,7 +130,8 @@ def _number(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
 
 
-def _faults(fit: Fit) -> str:
+def faults(fit: Fit) -> str:
+    """Every fault, a line for each kind."""
     told = (
         ("missing", fit.missing),
         ("unexpected", fit.unexpected),
