@@ -33,13 +33,18 @@ def put(store_url: str, data: bytes, *, sha256: str) -> str:
     if hashlib.sha256(data).hexdigest() != sha256:
         msg = "the sha256 is not that of the data"
         raise ValueError(msg)
-    reference = f"{_prefix(store_url)}{sha256[:2]}/{sha256}"
-    with _store_errors(reference):
-        if reference.startswith("file://"):
-            _put_file(Path(reference.removeprefix("file://")), data)
+    name = reference(store_url, sha256)
+    with _store_errors(name):
+        if name.startswith("file://"):
+            _put_file(Path(name.removeprefix("file://")), data)
         else:
-            _put_object(reference, data)
-    return reference
+            _put_object(name, data)
+    return name
+
+
+def reference(store_url: str, sha256: str) -> str:
+    """What bytes of that sha256 are called in the store, whether or not they are there."""
+    return f"{_prefix(store_url)}{sha256[:2]}/{sha256}"
 
 
 def fetch(reference: str, *, sha256: str, max_bytes: int, allowed: Sequence[str]) -> bytes:

@@ -133,6 +133,45 @@ class Serve(_Section):
     """How often a worker's line is asked for its health."""
 
 
+class Web(_Section):
+    """How the results service answers, and whom."""
+
+    host: str = "127.0.0.1"
+    """Address it listens on."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """Port it listens on."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """Processes that share the port, when it runs without Ray Serve; replicas, when with it."""
+    issuer: str = ""
+    """URL of the OpenID provider whose tokens are taken; none when empty."""
+    audience: str = "eyestream"
+    """The `aud` that a token must name."""
+    scope_claim: str = "scope"
+    """The claim that holds the scopes: a list, or words separated by spaces."""
+    scope_prefix: str = "eyestream:"
+    """What stands before read, decide, score and operate in that claim."""
+    algorithms: tuple[Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"], ...] = ("RS256", "ES256")
+    """How a token may be signed."""
+    issuer_keys_s: float = Field(default=300.0, gt=0)
+    """How long the issuer's keys are believed before they are fetched again."""
+    api_keys: Path | None = None
+    """TOML file of hashed API keys, made by `eyestream web key`; read again when it changes."""
+    unprotected: bool = False
+    """Let anybody do anything; only on a loopback address, for trials."""
+    requests_per_s: float = Field(default=50.0, gt=0)
+    """Requests a second that one user or key may make in the long run, at each process."""
+    burst: int = Field(default=200, ge=1)
+    """Requests that they may make at once."""
+    claim_s: float = Field(default=900.0, ge=10, le=86_400)
+    """How long a claimed exam is held for its reader without a sign of life."""
+    audit_days: int = Field(default=3650, ge=1)
+    """How long the record of who saw and decided what is kept."""
+    scores_at_once: int = Field(default=2, ge=1)
+    """Uploaded pictures that are scored together; more are asked to come again."""
+    max_streams: int = Field(default=200, ge=1)
+    """Clients that follow events at each process."""
+
+
 class Telemetry(_Section):
     """What can be watched."""
 
@@ -160,6 +199,7 @@ class Settings(BaseSettings):
     line: LineSettings = LineSettings()
     pictures: Pictures = Pictures()
     serve: Serve = Serve()
+    web: Web = Web()
     telemetry: Telemetry = Telemetry()
 
     @classmethod

@@ -56,9 +56,11 @@ LOG_FIELDS: Final = frozenset(
         "partition",
         "programme",
         "reason",
+        "route",
         "seconds",
         "site_id",
         "stage",
+        "status",
         "topic",
         "traceparent",
     }
@@ -140,3 +142,17 @@ class Metrics:
             self.pictures.labels(fate)
         for stage in STAGES:
             self.stage_seconds.labels(stage)
+
+
+class WebMetrics:
+    """The results service's metrics, on a registry of their own. A route is its template: no id becomes a label."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        on: dict[str, Any] = {"namespace": "eyestream_web", "registry": self.registry}
+        self.requests = Counter("requests", "Requests by what became of them.", ["route", "method", "status"], **on)
+        self.seconds = Histogram("request_seconds", "Time to the first byte.", ["route"], buckets=_SECONDS, **on)
+        self.refusals = Counter("refusals", "Requests refused before they were read.", ["reason"], **on)
+        self.streams = Gauge("event_streams", "Clients that follow events.", **on)
+        self.deeds = Counter("deeds", "Entries in the audit record.", ["action"], **on)
+        self.scores = Counter("scores", "Pictures scored on demand by what became of them.", ["outcome"], **on)

@@ -16,6 +16,7 @@ GROUPS: Final = {
     "device": ("eyestream.apps.device", ""),
     "screening": ("eyestream.apps.screening", "worker"),
     "results": ("eyestream.apps.results", "worker"),
+    "web": ("eyestream.apps.web", "results"),
     "redrive": ("eyestream.apps.redrive", ""),
     "bank": ("eyestream.apps.bank", "worker"),
 }
@@ -36,7 +37,7 @@ app = typer.Typer(
         "Screen retinal pictures at the scale of a nation.\n\n"
         "device → Kafka → decode → batch → Triton → score → Redis → acknowledge\n\n"
         "[bold]local[/] starts real parts on this machine, [bold]device[/] sends pictures, [bold]screening[/] runs the "
-        "line, [bold]results[/] reads what it found, [bold]redrive[/] brings dead letters back, [bold]bank[/] says in "
+        "line, [bold]results[/] reads what it found, [bold]web[/] serves it over HTTP, [bold]redrive[/] brings dead letters back, [bold]bank[/] says in "
         "words what to look for, [bold]status[/] asks every part how it stands."
     ),
 )

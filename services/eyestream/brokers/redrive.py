@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,26 +45,45 @@ class Replay:
     position: Position | None = None
 
 
+class DeadLetterIndex:
+    """The dead letters that were there at the last look, without their pictures; each look reads only what is new.
+
+    Blocks; used by one thread at a time. What retention took from the topic goes from the index at the next look.
+    """
+
+    def __init__(self, options: KafkaOptions) -> None:
+        self._options = options
+        self._read: dict[int, int] = {}
+        self._letters: dict[str, DeadLetter] = {}
+
+    def look(self) -> list[DeadLetter]:
+        """Every dead letter, oldest failure first; see `read_dead_letters`."""
+        put_back: set[str] = set()
+        bounds: dict[int, tuple[int, int]] = {}
+        for record in _everything(self._options, self._options.dead_letter_topic, self._read, bounds):
+            self._read[record.partition] = record.offset + 1
+            headers = record.headers or ()
+            if (name := marked(headers)) is not None:
+                put_back.add(name)
+                continue
+            position = Position(record.topic, record.partition, record.offset)
+            letter = parse(position, key=record.key, headers=headers, nbytes=len(record.value or b""))
+            if letter is not None:
+                self._letters[address(position)] = letter
+        for name in put_back & self._letters.keys():
+            self._letters[name] = dataclasses.replace(self._letters[name], redriven=True)
+        self._read = {partition: end for partition, (_, end) in bounds.items()}
+        self._letters = {name: letter for name, letter in self._letters.items() if _within(bounds, letter.position)}
+        return sorted(self._letters.values(), key=lambda letter: letter.failed)
+
+
 def read_dead_letters(options: KafkaOptions) -> list[DeadLetter]:
     """Every dead letter that was there at the call, oldest failure first, without the pictures.
 
     Reads the whole topic, pictures included, which Kafka cannot leave out. Records that are not eyestream's are passed
     over. Raises Misconfigured where there is no such topic, Unavailable where Kafka stops answering. Blocks.
     """
-    letters: dict[str, DeadLetter] = {}
-    put_back: set[str] = set()
-    for record in _everything(options, options.dead_letter_topic):
-        headers = record.headers or ()
-        if (name := marked(headers)) is not None:
-            put_back.add(name)
-            continue
-        position = Position(record.topic, record.partition, record.offset)
-        letter = parse(position, key=record.key, headers=headers, nbytes=len(record.value or b""))
-        if letter is not None:
-            letters[address(position)] = letter
-    for name in put_back & letters.keys():
-        letters[name] = dataclasses.replace(letters[name], redriven=True)
-    return sorted(letters.values(), key=lambda letter: letter.failed)
+    return DeadLetterIndex(options).look()
 
 
 def replay(
@@ -154,8 +173,18 @@ def _picture(consumer: KafkaConsumer, letter: DeadLetter) -> bytes | None:
     return None
 
 
-def _everything(options: KafkaOptions, topic: str) -> Iterator[Any]:
-    """Each record of the topic up to what is its end now, in order within a partition."""
+def _within(bounds: Mapping[int, tuple[int, int]], position: Position) -> bool:
+    begin, end = bounds.get(position.partition, (0, 0))
+    return begin <= position.offset < end
+
+
+def _everything(
+    options: KafkaOptions, topic: str, read: Mapping[int, int], bounds: dict[int, tuple[int, int]]
+) -> Iterator[Any]:
+    """Each record of the topic up to what is its end now, in order within a partition, from where it was `read` before.
+
+    Tells in `bounds` where each partition begins and ends now. One that is shorter than was read was made anew.
+    """
     from kafka import KafkaConsumer, TopicPartition
     from kafka.errors import KafkaError
 
@@ -166,11 +195,14 @@ def _everything(options: KafkaOptions, topic: str) -> Iterator[Any]:
             if not numbers:
                 raise missing_topic(topic)
             where = [TopicPartition(topic, number) for number in sorted(numbers)]
-            first, ends = consumer.beginning_offsets(where), consumer.end_offsets(where)
-            left = {one: end for one, end in ends.items() if first[one] < end}
+            begins, ends = consumer.beginning_offsets(where), consumer.end_offsets(where)
+            bounds.update({one.partition: (begins[one], ends[one]) for one in where})
+            seen = {one: read.get(one.partition, 0) for one in where}
+            start = {one: max(begins[one], seen[one] if seen[one] <= ends[one] else 0) for one in where}
+            left = {one: end for one, end in ends.items() if start[one] < end}
             consumer.assign(list(left))
             for one in left:
-                consumer.seek(one, first[one])
+                consumer.seek(one, start[one])
             yield from _until(consumer, left)
     except KafkaError as error:
         raise translated(error) from error

@@ -1,0 +1,291 @@
+"""The results service: alone in a process (`eyestream web run`), or in Ray Serve replicas (`--serve`)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from eyestream import records
+from eyestream import settings as settings_module
+from eyestream.apps.kafka import kafka_options
+from eyestream.banks.shelf import Bank, Shelf
+from eyestream.brokers.lookup import Lookup
+from eyestream.decoding import Limits
+from eyestream.encoders.triton import TritonEncoder
+from eyestream.errors import Misconfigured
+from eyestream.settings import Settings
+from eyestream.sinks.redis_feed import RedisFeed
+from eyestream.sinks.redis_reader import ResultsReader
+from eyestream.sinks.redis_readings import RedisReadings
+from eyestream.telemetry import Verb, WebMetrics, log_as_json
+from eyestream.web.deadletters import LineLetters
+from eyestream.web.guard import Guard
+from eyestream.web.keys import KeyFile, make_key
+from eyestream.web.limits import Buckets
+from eyestream.web.oidc import Issuer
+from eyestream.web.pictures import LinePictures
+from eyestream.web.principals import SCOPES, Scope
+from eyestream.web.scorer import LineScorer
+from eyestream.web.services import House, Services
+
+log = logging.getLogger(__name__)
+
+commands = typer.Typer(no_args_is_help=True, help="Serve results, worklists and pictures over HTTP.")
+
+APPLICATION: Final = "results"
+_DAY_S: Final = 86_400.0
+
+File = Annotated[Path | None, typer.Option("--settings", "-s", help="TOML file; EYESTREAM_* variables override it.")]
+
+
+class CurrentBanks:
+    """The shelf's banks in service, whatever encoder they are for; looked at anew at most every `poll_s`.
+
+    A bank that cannot be read leaves the one before in its place.
+    """
+
+    def __init__(self, shelf: Shelf, *, poll_s: float) -> None:
+        self._shelf = shelf
+        self._poll_s = poll_s
+        self._banks: Mapping[str, Bank] = {}
+        self._served: dict[str, object] = {}
+
+    def __call__(self) -> Mapping[str, Bank]:
+        """As of the last look. Does not block."""
+        return self._banks
+
+    def look(self) -> None:
+        """Take what changed. Blocks for a few file operations."""
+        for name in self._shelf.programmes():
+            try:
+                history = self._shelf.history(name)
+                if history and self._served.get(name) != history[-1]:
+                    bank = self._shelf.current(name)
+                    self._banks = {**self._banks, **({name: bank} if bank else {})}
+                    self._served[name] = history[-1]
+            except (Misconfigured, FileNotFoundError) as error:
+                log.warning("bank refused: %s", error, extra={"action": Verb.REFUSED, "programme": name})
+
+    async def follow(self) -> None:
+        """Look for ever."""
+        while True:
+            await asyncio.sleep(self._poll_s)
+            await asyncio.to_thread(self.look)
+
+
+def guard(settings: Settings) -> Guard:
+    """Who may ask, by these settings. Raises Misconfigured when nobody could, or anybody from elsewhere."""
+    web = settings.web
+    if web.unprotected and not _is_loopback(web.host):
+        raise Misconfigured(f"web.unprotected is for trials on this machine, and web.host is {web.host}: unset one.")
+    issuer = None
+    if web.issuer:
+        issuer = Issuer(
+            web.issuer,
+            audience=web.audience,
+            algorithms=web.algorithms,
+            scope_claim=web.scope_claim,
+            scope_prefix=web.scope_prefix,
+            max_age_s=web.issuer_keys_s,
+        )
+    return Guard(
+        keys=KeyFile(web.api_keys) if web.api_keys else None,
+        issuer=issuer,
+        requests=Buckets(web.requests_per_s, web.burst, clock=records.now),
+        unprotected=web.unprotected,
+    )
+
+
+@contextlib.asynccontextmanager
+async def services(settings: Settings, metrics: WebMetrics) -> AsyncIterator[Services]:
+    """Everything the application works with, for as long as the block runs. Connects to nothing yet."""
+    redis, web, kafka = settings.redis, settings.web, kafka_options(settings.kafka)
+    limits = Limits(max_bytes=settings.pictures.max_bytes, max_pixels=settings.pictures.max_pixels)
+    url, cluster = redis.url.get_secret_value(), redis.cluster
+    results, feed = ResultsReader(url, cluster=cluster), RedisFeed(url, cluster=cluster)
+    readings = RedisReadings(url, cluster=cluster, audit_kept_s=web.audit_days * _DAY_S)
+    pictures = LinePictures(Lookup(kafka), stores=settings.pictures.references, max_bytes=settings.pictures.max_bytes)
+    scorer = LineScorer(
+        lambda: TritonEncoder.connect(
+            settings.triton.address, settings.triton.model, timeout_s=settings.triton.timeout_s
+        ),
+        settings.banks.shelf,
+        limits=limits,
+        at_once=web.scores_at_once,
+    )
+    letters = LineLetters(kafka)
+    banks = CurrentBanks(Shelf(settings.banks.shelf), poll_s=settings.banks.poll_s)
+    await asyncio.to_thread(banks.look)
+    following = asyncio.create_task(banks.follow())
+    try:
+        yield Services(
+            results=results,
+            readings=readings,
+            audit=readings,
+            feed=feed,
+            pictures=pictures,
+            scorer=scorer,
+            letters=letters,
+            banks=banks,
+            guard=guard(settings),
+            metrics=metrics,
+            house=House(
+                claim_s=web.claim_s, max_picture_bytes=settings.pictures.max_bytes, max_streams=web.max_streams
+            ),
+        )
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        for part in (results, readings, feed, pictures, scorer, letters):
+            await part.close()
+
+
+@commands.command()
+def run(
+    file: File = None,
+    *,
+    serve: Annotated[bool, typer.Option("--serve", help="Host it on Ray Serve.")] = False,
+    ready_file: Annotated[Path | None, typer.Option(help="Touched once it listens.")] = None,
+) -> None:
+    """Serve until SIGTERM; then finish what is being answered and exit 0."""
+    settings = settings_module.load(file)
+    log_as_json(logging.getLevelNamesMapping()[settings.telemetry.log_level])
+    guard(settings)  # whoever cannot be let in is told of before anything listens
+    if serve:
+        from eyestream.apps.web_serve import run_on_serve
+
+        run_on_serve(settings, ready_file)
+        return
+    listening = _listen(settings.web.host, settings.web.port)
+    children = [_fork(settings, listening) for _ in range(settings.web.processes - 1)]
+    try:
+        asyncio.run(_serve(settings, listening, ready_file, children))
+    finally:
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
+        for child in children:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child, 0)
+
+
+@commands.command()
+def key(
+    name: Annotated[str, typer.Argument(help="Who the key is for, e.g. ward-7; the audit record says key:NAME.")],
+    scope: Annotated[list[str], typer.Option(help=f"What it may: {', '.join(SCOPES)}. Repeat for several.")],
+    *,
+    expires: Annotated[datetime | None, typer.Option(help="UTC; never when left out.")] = None,
+    file: Annotated[Path | None, typer.Option("--append-to", help="Add it to this file of keys.")] = None,
+) -> None:
+    """Make an API key: shown once on standard error, its hash for the file of keys on standard output."""
+    unknown = sorted(set(scope) - set(SCOPES))
+    if unknown:
+        raise typer.BadParameter(f"there is no scope {', '.join(unknown)}; there are {', '.join(SCOPES)}")
+    chosen: list[Scope] = [known for known in SCOPES if known in scope]
+    made, entry = make_key(name, chosen, expires=expires and expires.replace(tzinfo=records.utc(0).tzinfo))
+    if file is None:
+        typer.echo(entry, nl=False)
+    else:
+        with file.open("a") as keys:
+            keys.write("\n" + entry)
+    typer.echo(made, err=True)
+
+
+async def _serve(
+    settings: Settings, listening: socket.socket, ready_file: Path | None = None, children: Sequence[int] = ()
+) -> None:
+    """Answer until SIGTERM. Raises RuntimeError when a child ended before: whoever keeps this process starts it anew."""
+    import uvicorn
+    from prometheus_client import start_http_server
+
+    from eyestream.web.application import create
+
+    metrics = WebMetrics()
+    async with services(settings, metrics) as made:
+        config = uvicorn.Config(
+            create(made),
+            access_log=False,  # it would write paths down; the audit record says more, and to fewer people
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=20,
+            timeout_graceful_shutdown=5,
+            h11_max_incomplete_event_size=32 * 1024,
+        )
+        server = uvicorn.Server(config)
+        telemetry = settings.telemetry
+        watched, _ = start_http_server(_port(settings), telemetry.metrics_host, metrics.registry)
+        try:
+            serving = asyncio.create_task(server.serve(sockets=[listening]))
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.02)
+            if ready_file is not None and server.started:
+                host, port = listening.getsockname()[:2]
+                ready_file.write_text(f"http://{host}:{port}\n")
+            log.info("the results service listens", extra={"action": Verb.STARTED})
+            while not serving.done():
+                await asyncio.wait([serving], timeout=1.0)
+                if any(_ended(child) for child in children):
+                    server.should_exit = True
+                    await serving
+                    raise RuntimeError("a process of the results service ended")
+            await serving
+        finally:
+            watched.shutdown()
+            watched.server_close()
+    log.info("the results service ended", extra={"action": Verb.STOPPED})
+
+
+def _port(settings: Settings) -> int:
+    """The metrics' port: of several processes each takes a free one."""
+    return settings.telemetry.metrics_port if settings.web.processes == 1 else 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise Misconfigured(f"The results service cannot listen on {host}:{port}: {error.strerror}.") from None
+    listening.listen(2048)
+    return listening
+
+
+def _fork(settings: Settings, listening: socket.socket) -> int:
+    """One more process on the same socket, forked before any thread or loop exists."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        asyncio.run(_serve(settings, listening))
+        status = 0
+    except BaseException:
+        log.critical("a process of the results service ended", exc_info=True, extra={"action": Verb.FAILED})
+    finally:
+        os._exit(status)
+
+
+def _ended(child: int) -> bool:
+    return os.waitpid(child, os.WNOHANG)[0] == child
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,91 @@
+"""The results service in Ray Serve replicas: as a deployment, for KubeRay, and under a driver of our own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from eyestream import settings as settings_module
+from eyestream.apps import web
+from eyestream.settings import Settings
+from eyestream.telemetry import Verb, WebMetrics, log_as_json
+
+log = logging.getLogger(__name__)
+
+
+def application(settings: Settings) -> Any:
+    """The Serve application: one replica a process that `web.processes` asks for."""
+    from ray import serve
+
+    @serve.deployment(
+        name=web.APPLICATION,
+        num_replicas=settings.web.processes,
+        max_ongoing_requests=1000,  # streams of events are long and idle
+        ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_timeout_s=15.0,
+    )
+    @serve.ingress()
+    class Results:
+        """One replica: the services it works with live as long as it does."""
+
+        async def __init__(self) -> None:  # type: ignore[misc]  # Serve awaits it
+            log_as_json(logging.getLevelNamesMapping()[settings.telemetry.log_level])
+            self._open = contextlib.AsyncExitStack()
+            self._metrics = WebMetrics()
+            self._services = await self._open.enter_async_context(web.services(settings, self._metrics))
+
+        def __serve_build_asgi_app__(self) -> Any:  # noqa: PLW3201  # Serve's own name
+            """What Serve lets answer."""
+            from eyestream.web.application import create
+
+            return create(self._services)
+
+        async def __del__(self) -> None:
+            """Serve awaits this before it ends the process."""
+            await self._open.aclose()
+
+    return Results.bind()
+
+
+def build(args: dict[str, str]) -> Any:
+    """The application for `args: {settings: FILE}`, as KubeRay builds it from `serveConfigV2`."""
+    settings = settings_module.load(Path(args["settings"]))
+    web.guard(settings)
+    return application(settings)
+
+
+def run_on_serve(settings: Settings, ready_file: Path | None) -> None:
+    """Host it on a Ray of its own until SIGTERM."""
+    import ray
+    from ray import serve
+
+    stop = threading.Event()
+
+    def stop_on_signal() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+
+    stop_on_signal()
+    ray.init(
+        address="local",
+        num_cpus=0,
+        include_dashboard=False,
+        object_store_memory=80 * 2**20,
+        log_to_driver=True,
+        logging_level=logging.WARNING,
+    )
+    try:
+        stop_on_signal()  # again: Ray's own handlers would end this process before Serve is shut down
+        serve.start(http_options={"host": settings.web.host, "port": settings.web.port})
+        serve.run(application(settings), name=web.APPLICATION, route_prefix="/", blocking=False)
+        if ready_file is not None:
+            ready_file.write_text(f"http://{settings.web.host}:{settings.web.port}\n")
+        log.info("Ray Serve hosts the results service", extra={"action": Verb.STARTED})
+        stop.wait()
+        serve.shutdown()
+    finally:
+        ray.shutdown()

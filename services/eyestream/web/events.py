@@ -1,0 +1,104 @@
+"""Route: new results, readers' deeds and live counters as server-sent events that resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import StreamingResponse
+
+from eyestream.errors import Unavailable
+from eyestream.records import Slug
+from eyestream.sinks.base import Decided
+from eyestream.sinks.feed import Cursor
+from eyestream.sinks.readings import Read
+from eyestream.web.guard import Reader, Visit
+from eyestream.web.hub import Hub, Item
+from eyestream.web.problems import Problem, answers
+
+router = APIRouter(prefix="/v1", tags=["events"])
+
+MEDIA_TYPE: Final = "text/event-stream"
+_RETRY_MS: Final = 2000
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "content": {
+                MEDIA_TYPE: {
+                    "example": 'event: decided\nid: mi2p7w0k.0.0\ndata: {"exam_id": "exam-1", "outcome": "refer"}\n\n'
+                }
+            }
+        },
+        **answers(),
+    },
+)
+async def events(
+    request: Request,
+    visit: Reader,
+    programme: Annotated[Slug | None, Query(description="Only this programme's, with its counters.")] = None,
+    last_event_id: Annotated[str | None, Header(max_length=8192, description="Where to resume.")] = None,
+) -> StreamingResponse:
+    """Events as they happen, each once, in order within an exam.
+
+    `decided`: the line decided an exam. `read`: a reader claimed, released, decided or reopened one. `counts`: the
+    programme's counters of today. `reset`: events may be missing between Last-Event-ID and now, so read lists anew. The
+    stream ends within an hour or when the token expires; resume by sending the last id as Last-Event-ID.
+    """
+    hub: Hub = request.app.state.hub
+    services = visit.services
+    if hub.clients >= services.house.max_streams:
+        detail = "Too many clients follow events here: try again later."
+        raise Problem(503, "too-many-streams", detail, headers={"Retry-After": "10"})
+    try:
+        cursor, forgotten = await hub.place(last_event_id)
+    except ValueError:
+        detail = "Last-Event-ID is no place in these events: begin without it."
+        raise Problem(400, "invalid-cursor", detail) from None
+    await visit.record("worklist.viewed", programme=programme or "", detail="events")
+    return StreamingResponse(
+        _stream(hub, visit, cursor, programme, forgotten=forgotten),
+        media_type=MEDIA_TYPE,
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _stream(
+    hub: Hub, visit: Visit, cursor: Cursor, programme: str | None, *, forgotten: bool
+) -> AsyncGenerator[str, None]:
+    services = visit.services
+    ends = services.clock() + services.house.stream_s
+    if visit.principal.expires is not None:
+        ends = min(ends, visit.principal.expires)
+    services.metrics.streams.inc()
+    try:
+        yield f"retry: {_RETRY_MS}\nid: {cursor}\n\n"
+        if forgotten:
+            yield "event: reset\ndata: {}\n\n"
+        async with aclosing(hub.follow(cursor, programme=programme)) as items:
+            async for item in items:
+                yield _event(item)
+                if services.clock() >= ends:
+                    return
+    except Unavailable:
+        return  # the client resumes
+    finally:
+        services.metrics.streams.dec()
+
+
+def _event(item: Item) -> str:
+    place, news = item
+    told = f"id: {place}\n" if place else ""
+    if news is None:
+        return f": nothing new\n{told}\n"
+    if isinstance(news, Decided | Read):
+        name = "decided" if isinstance(news, Decided) else "read"
+        return f"event: {name}\n{told}data: {json.dumps(dataclasses.asdict(news))}\n\n"
+    return f"event: counts\n{told}data: {json.dumps(dict(news))}\n\n"

@@ -1,0 +1,197 @@
+"""Routes: an exam, its pictures, and what a reader does with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Header, Path, Response
+from starlette.responses import StreamingResponse
+
+from eyestream.programmes import Programme
+from eyestream.records import Identifier
+from eyestream.sinks.readings import Answer, Reading, Version
+from eyestream.web import fhir
+from eyestream.web.guard import Decider, Reader, Visit
+from eyestream.web.models import ClaimView, ExamView, ReadingView, VerdictIn, etag, shown
+from eyestream.web.problems import Problem, answers
+
+router = APIRouter(prefix="/v1/exams", tags=["exams"])
+
+ExamId = Annotated[Identifier, Path(description="The exam's id, as the device gave it.", examples=["exam-2026-0001"])]
+ImageId = Annotated[Identifier, Path(description="The picture's id.", examples=["3f1c9a"])]
+IfMatch = Annotated[
+    str | None, Header(description="The ETag of the exam as you saw it.", examples=['"2.2.1"'], max_length=100)
+]
+IfNoneMatch = Annotated[str | None, Header(description="The ETag that you hold already.", max_length=1000)]
+
+_CHUNK: Final = 256 * 1024
+_UNKNOWN: Final = "Nothing is known of this exam: it may have been kept for as long as its programme says."
+_REFUSALS: Final = {
+    "unknown": (404, _UNKNOWN),
+    "stale": (412, "The exam changed since you read it: read it again."),
+    "taken": (409, "Somebody else holds this exam: `reader` and `until` say who and for how long."),
+    "decided": (409, "A reader has decided this exam: take the verdict back first, if it is wrong."),
+    "not-claimed": (409, "You do not hold this exam: claim it first."),
+    "not-decided": (409, "Nobody has decided this exam, or pictures came since: there is nothing to take back."),
+}
+
+
+@router.get(
+    "/{exam_id}",
+    response_model=ExamView,
+    responses={304: {"description": "As you hold it."}, **answers(404)},
+)
+async def exam(visit: Reader, exam_id: ExamId, if_none_match: IfNoneMatch = None) -> Response:
+    """An exam with everything behind its decision."""
+    services = visit.services
+    known, results, [reading], _ = await asyncio.gather(
+        services.results.exam(exam_id),
+        services.results.screenings(exam_id),
+        services.readings.readings([exam_id]),
+        visit.record("exam.viewed", exam_id=exam_id),
+    )
+    if known is None or reading is None:
+        raise _refusal("unknown")
+    tag = etag(reading.version)
+    if if_none_match is not None and tag in [one.strip() for one in if_none_match.split(",")]:
+        return Response(status_code=304, headers={"ETag": tag})
+    return shown(ExamView.of(known, reading, results, _programme(visit, known.programme)), headers={"ETag": tag})
+
+
+@router.get("/{exam_id}/fhir", responses={200: {"content": {fhir.MEDIA_TYPE: {}}}, **answers(404)})
+async def report(visit: Reader, exam_id: ExamId) -> Response:
+    """The exam as FHIR R4: a Bundle of a DiagnosticReport, its Observations and the Device that made them."""
+    services = visit.services
+    known, results, [reading], _ = await asyncio.gather(
+        services.results.exam(exam_id),
+        services.results.screenings(exam_id),
+        services.readings.readings([exam_id]),
+        visit.record("exam.exported", exam_id=exam_id),
+    )
+    if known is None or reading is None:
+        raise _refusal("unknown")
+    bundle = fhir.bundle(known, reading, results, _programme(visit, known.programme))
+    return Response(bundle, media_type=fhir.MEDIA_TYPE, headers={"ETag": etag(reading.version)})
+
+
+@router.get(
+    "/{exam_id}/pictures/{image_id}",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"image/jpeg": {}, "image/png": {}, "image/tiff": {}, "application/dicom": {}}},
+        304: {"description": "As you hold it."},
+        **answers(404, 410),
+    },
+)
+async def picture(visit: Reader, exam_id: ExamId, image_id: ImageId, if_none_match: IfNoneMatch = None) -> Response:
+    """The picture's own bytes, from Kafka or the object store, as long as either keeps it (410 afterwards)."""
+    screenings = await visit.services.results.screenings(exam_id)
+    found = [screening for screening in screenings if screening.meta.image_id == image_id]
+    if not found:
+        raise Problem(404, "unknown-picture", "No picture with this id was screened in this exam.")
+    screening = found[-1]
+    await visit.record("picture.viewed", exam_id=exam_id, image_id=image_id, programme=screening.meta.programme)
+    headers = {"ETag": etag(screening.meta.sha256), "Cache-Control": "private, no-cache"}
+    if if_none_match is not None and headers["ETag"] in if_none_match:
+        return Response(status_code=304, headers=headers)
+    file = await visit.services.pictures.file(screening)
+    if file is None:
+        raise Problem(410, "picture-gone", "The picture is kept no longer; its result is.")
+    headers["Content-Disposition"] = f'inline; filename="{image_id}.{file.suffix}"'
+    headers["Content-Length"] = str(len(file.value))
+    return StreamingResponse(_chunks(file.value), headers=headers, media_type=file.content_type)
+
+
+@router.put("/{exam_id}/claim", tags=["reading"], response_model=ClaimView, responses=answers(404, 409, 412))
+async def claim(visit: Decider, exam_id: ExamId, if_match: IfMatch = None) -> Response:
+    """Hold the exam, or hold it longer: repeat this while you read, well before `until`."""
+    services = visit.services
+    seen = None if if_match is None else _version(if_match)
+    answer = await services.readings.claim(exam_id, visit.actor, for_s=services.house.claim_s, seen=seen)
+    return _claimed(answer)
+
+
+@router.delete("/{exam_id}/claim", tags=["reading"], response_model=ClaimView, responses=answers(404, 409))
+async def release(visit: Decider, exam_id: ExamId) -> Response:
+    """Hand the exam back undecided. Doing so twice does no harm."""
+    return _claimed(await visit.services.readings.release(exam_id, visit.actor))
+
+
+@router.put("/{exam_id}/verdict", tags=["reading"], response_model=ClaimView, responses=answers(404, 409, 412, 428))
+async def decide(visit: Decider, exam_id: ExamId, verdict: VerdictIn, if_match: IfMatch = None) -> Response:
+    """Decide the exam you hold, as you saw it, and hand it back; it leaves the worklist until a picture comes."""
+    seen = _required(if_match)
+    [reading] = await visit.services.readings.readings([exam_id])
+    if reading is None:
+        raise _refusal("unknown")
+    _check_urgency(verdict, _programme(visit, reading.programme))
+    answer = await visit.services.readings.decide(
+        exam_id,
+        visit.actor,
+        outcome=verdict.outcome,
+        urgency=verdict.urgency,
+        comment=verdict.comment,
+        seen=seen,
+    )
+    return _claimed(answer)
+
+
+@router.delete("/{exam_id}/verdict", tags=["reading"], response_model=ClaimView, responses=answers(404, 409, 412, 428))
+async def reopen(visit: Decider, exam_id: ExamId, if_match: IfMatch = None) -> Response:
+    """Take a verdict back: the exam is open again. Both stay on record."""
+    answer = await visit.services.readings.reopen(exam_id, visit.actor, seen=_required(if_match))
+    return _claimed(answer)
+
+
+def _programme(visit: Visit, name: str) -> Programme | None:
+    bank = visit.services.banks().get(name)
+    return bank.programme if bank else None
+
+
+def _claimed(answer: Answer) -> Response:
+    if answer.fate != "done" or answer.reading is None:
+        raise _refusal(answer.fate, answer.reading)
+    reading = answer.reading
+    view = ClaimView(exam_id=reading.exam_id, version=str(reading.version), reading=ReadingView.of(reading))
+    return shown(view, headers={"ETag": etag(reading.version)})
+
+
+def _refusal(fate: str, reading: Reading | None = None) -> Problem:
+    status, detail = _REFUSALS[fate]
+    more: dict[str, Any] = {"version": str(reading.version)} if reading else {}
+    if reading is not None and reading.state == "claimed" and fate == "taken":
+        view = ReadingView.of(reading).model_dump(mode="json")
+        more |= {"reader": view["reader"], "until": view["until"]}
+    return Problem(status, fate if fate != "unknown" else "unknown-exam", detail, **more)
+
+
+def _required(if_match: str | None) -> Version:
+    if if_match is None:
+        detail = "Say which state of the exam you saw: send its ETag as If-Match."
+        raise Problem(428, "no-precondition", detail)
+    return _version(if_match)
+
+
+def _version(if_match: str) -> Version:
+    try:
+        return Version.parse(if_match[1:-1] if if_match[:1] == if_match[-1:] == '"' else "")
+    except ValueError:
+        detail = "This is no version of any exam: send the ETag as it came, quotes included."
+        raise Problem(412, "stale", detail) from None
+
+
+def _check_urgency(verdict: VerdictIn, programme: Programme | None) -> None:
+    if verdict.outcome != "refer" and verdict.urgency != "none":
+        raise Problem(422, "invalid-request", "Only a referral has an urgency: leave it out.")
+    if verdict.outcome == "refer" and programme is not None:
+        steps = [step.name for step in programme.urgencies]
+        if verdict.urgency not in steps:
+            raise Problem(422, "invalid-request", f"A referral's urgency is one of {', '.join(steps)}.")
+
+
+async def _chunks(value: bytes) -> AsyncIterator[bytes]:
+    view = memoryview(value)
+    for start in range(0, len(view), _CHUNK):
+        yield bytes(view[start : start + _CHUNK])

@@ -1,0 +1,230 @@
+"""An exam as FHIR R4: a DiagnosticReport with an Observation for each finding, checked by `fhir.resources`.
+
+DiagnosticReport, Observation, Device and Bundle are the same in R4 and in R4B, whose models the library has. The
+subject is the programme's pseudonym, as an identifier: who may resolve it is the programme's own affair.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from eyestream.programmes import Programme
+from eyestream.records import Finding, Screening, utc
+from eyestream.sinks.base import Exam
+from eyestream.sinks.readings import Reading
+
+MEDIA_TYPE: Final = "application/fhir+json"
+
+_OURS: Final = "urn:eyestream:"
+_SPACE: Final = uuid.UUID("6f1d3a52-8a0e-5f0b-9c55-7f0f0c1f5b1e")
+_EYES: Final = {
+    "R": {"system": "http://snomed.info/sct", "code": "18944008", "display": "Right eye structure"},
+    "L": {"system": "http://snomed.info/sct", "code": "8966001", "display": "Left eye structure"},
+}
+_INTERPRETATION: Final = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
+_OUTCOMES: Final = {
+    "refer": "refer",
+    "clear": "no referable finding",
+    "recapture": "cannot be judged: take the pictures again",
+    "incomplete": "pictures are missing",
+}
+
+
+def bundle(exam: Exam, reading: Reading, results: Sequence[Screening], programme: Programme | None) -> str:
+    """The exam as a Bundle in JSON. The same exam in the same state gives the same text, ids included.
+
+    Raises ValueError where the library finds that it is no valid FHIR: a bug of ours.
+    """
+    from fhir.resources.R4B.bundle import Bundle
+
+    newest = _newest(results)
+    observations = [(result, finding) for result in newest for finding in (*result.findings, *result.quality)]
+    subject = _subject(exam, results)
+    devices = {str(result.identity): _device(result) for result in newest}
+    entries = [_report(exam, reading, newest, observations=observations, subject=subject, programme=programme)]
+    entries += [_observation(exam, result, finding, subject, programme) for result, finding in observations]
+    document = {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "identifier": {"system": f"{_OURS}exam", "value": exam.exam_id},
+        "timestamp": _last_change(exam, reading, results),
+        "entry": [
+            {"fullUrl": f"urn:uuid:{resource['id']}", "resource": resource}
+            for resource in (*entries, *devices.values())
+        ],
+    }
+    return str(Bundle.model_validate(document).model_dump_json())
+
+
+def _report(
+    exam: Exam,
+    reading: Reading,
+    results: Sequence[Screening],
+    *,
+    observations: Iterable[tuple[Screening, Finding]],
+    subject: dict[str, Any] | None,
+    programme: Programme | None,
+) -> dict[str, Any]:
+    name = programme.title if programme else exam.programme
+    return _present(
+        {
+            "resourceType": "DiagnosticReport",
+            "id": _id(exam.exam_id),
+            "identifier": [{"system": f"{_OURS}exam", "value": exam.exam_id}],
+            "status": _status(exam, reading),
+            "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "OTH"}]}],
+            "code": {
+                "coding": [{"system": f"{_OURS}programme", "code": exam.programme, "display": name}],
+                "text": name,
+            },
+            "subject": subject,
+            "effectiveDateTime": utc(exam.since).isoformat(),
+            "issued": _last_change(exam, reading, results),
+            "resultsInterpreter": _interpreter(reading),
+            "result": [
+                {"reference": f"urn:uuid:{_observation_id(exam, result, finding)}"} for result, finding in observations
+            ],
+            "conclusion": _conclusion(exam, reading),
+            "conclusionCode": _conclusion_codes(exam, reading),
+        }
+    )
+
+
+def _status(exam: Exam, reading: Reading) -> str:
+    """`preliminary` until a person has read it: the line's own decision is nobody's signature."""
+    if reading.state == "decided":
+        return "final"
+    incomplete = exam.decision is None or exam.decision.outcome == "incomplete"
+    return "partial" if incomplete else "preliminary"
+
+
+def _interpreter(reading: Reading) -> list[dict[str, Any]] | None:
+    if reading.state != "decided" or reading.verdict is None:
+        return None
+    return [{"identifier": {"system": f"{_OURS}reader", "value": reading.verdict.by}}]
+
+
+def _conclusion(exam: Exam, reading: Reading) -> str | None:
+    said = []
+    if reading.state == "decided" and reading.verdict is not None:
+        verdict = reading.verdict
+        said.append(f"Reader: {_outcome(verdict.outcome, verdict.urgency)}. {verdict.comment}".strip())
+    if exam.decision is not None:
+        said.append(f"Automated screening: {_outcome(exam.decision.outcome, exam.decision.urgency)}.")
+        said += exam.decision.notes
+    return " ".join(said) or None
+
+
+def _outcome(outcome: str, urgency: str) -> str:
+    return _OUTCOMES[outcome] + (f", {urgency}" if urgency != "none" else "")
+
+
+def _conclusion_codes(exam: Exam, reading: Reading) -> list[dict[str, Any]] | None:
+    decided = reading.verdict if reading.state == "decided" else exam.decision
+    if decided is None:
+        return None
+    coding = [{"system": f"{_OURS}outcome", "code": decided.outcome, "display": _OUTCOMES[decided.outcome]}]
+    if decided.urgency != "none":
+        coding.append({"system": f"{_OURS}urgency", "code": decided.urgency, "display": decided.urgency})
+    return [{"coding": coding}]
+
+
+def _observation(
+    exam: Exam, result: Screening, finding: Finding, subject: dict[str, Any] | None, programme: Programme | None
+) -> dict[str, Any]:
+    condition = programme.condition(finding.condition) if programme else None
+    title = condition.title if condition else finding.condition
+    meta = result.meta
+    eye = _EYES.get(meta.laterality)
+    return _present(
+        {
+            "resourceType": "Observation",
+            "id": _observation_id(exam, result, finding),
+            "identifier": [{"system": f"{_OURS}image", "value": meta.image_id}],
+            "status": "preliminary",
+            "category": [
+                {
+                    "coding": [
+                        {"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "imaging"}
+                    ]
+                }
+            ],
+            "code": {
+                "coding": [{"system": f"{_OURS}condition", "code": finding.condition, "display": title}],
+                "text": title,
+            },
+            "subject": subject,
+            "effectiveDateTime": meta.captured_at.isoformat(),
+            "valueQuantity": {
+                "value": round(float(finding.probability), 6),
+                "unit": "probability",
+                "system": "http://unitsofmeasure.org",
+                "code": "1",
+            },
+            "interpretation": [{"coding": [{"system": _INTERPRETATION, "code": "POS" if finding.positive else "NEG"}]}],
+            "referenceRange": [
+                {
+                    "high": {
+                        "value": round(float(finding.threshold), 6),
+                        "system": "http://unitsofmeasure.org",
+                        "code": "1",
+                    },
+                    "text": f"below the operating point {finding.operating_point}",
+                }
+            ],
+            "bodySite": {"coding": [eye]} if eye else None,
+            "method": {"text": f"zero-shot, on the phrase “{finding.prompt}”"},
+            "device": {"reference": f"urn:uuid:{_id(str(result.identity))}"},
+        }
+    )
+
+
+def _device(result: Screening) -> dict[str, Any]:
+    """The software: the digests that say exactly with what it judged."""
+    versions = {
+        "encoder": result.identity.encoder,
+        "bank": result.identity.bank,
+        "preprocessing": result.preprocessing,
+        "programme": result.programme,
+    }
+    return {
+        "resourceType": "Device",
+        "id": _id(str(result.identity)),
+        "deviceName": [{"name": "eyestream", "type": "model-name"}],
+        "version": [{"type": {"text": name}, "value": value} for name, value in versions.items()],
+    }
+
+
+def _newest(results: Sequence[Screening]) -> list[Screening]:
+    """Of each picture the result stored last, which is the one that speaks for it."""
+    latest = {result.meta.image_id: result for result in results}
+    return [latest[image_id] for image_id in sorted(latest)]
+
+
+def _subject(exam: Exam, results: Sequence[Screening]) -> dict[str, Any] | None:
+    metas = [*(result.meta for result in results), *(note.meta for note in exam.unreadable)]
+    if not metas:
+        return None
+    return {"identifier": {"system": f"{_OURS}subject-pseudonym", "value": metas[-1].subject_id}}
+
+
+def _last_change(exam: Exam, reading: Reading, results: Sequence[Screening]) -> str:
+    times = [exam.since, *(result.timings.stored or 0 for result in results)]
+    if reading.verdict is not None:
+        times.append(reading.verdict.at)
+    return utc(max(times)).isoformat()
+
+
+def _observation_id(exam: Exam, result: Screening, finding: Finding) -> str:
+    return _id(exam.exam_id, result.meta.image_id, str(result.identity), finding.condition)
+
+
+def _id(*parts: str) -> str:
+    return str(uuid.uuid5(_SPACE, "/".join(parts)))
+
+
+def _present(resource: dict[str, Any]) -> dict[str, Any]:
+    """Without what is empty: FHIR knows neither null nor empty lists."""
+    return {name: value for name, value in resource.items() if value not in (None, [], "")}

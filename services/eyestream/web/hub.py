@@ -1,0 +1,155 @@
+"""One follower of the feed for all clients of a process, each of which may resume where it was. Knows no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Final
+
+from eyestream.errors import Unavailable
+from eyestream.records import utc
+from eyestream.sinks.base import Decided, Results
+from eyestream.sinks.feed import Cursor, Feed, Happening
+from eyestream.sinks.readings import Read
+from eyestream.telemetry import Verb
+
+log = logging.getLogger(__name__)
+
+Counts = Mapping[str, int]
+Item = tuple[str, Decided | Read | Counts | None]
+"""The place to resume at (empty: as before), and what happened; None when nothing did for a while."""
+
+_BATCHES: Final = 64
+"""Batches that a slow client may be behind before it is cut off, to resume by itself."""
+_RETRY_S: Final = 2.0
+
+
+class Hub:
+    """Follows the feed while anybody does. `follow` may be called by many tasks of one event loop.
+
+    It looks every `poll_s` for events and every `counts_s` at the counters of the programmes that clients asked for.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        results: Results,
+        *,
+        clock: Callable[[], float],
+        poll_s: float,
+        counts_s: float,
+        heartbeat_s: float,
+    ) -> None:
+        self._feed, self._results, self._clock = feed, results, clock
+        self._poll_s, self._counts_s, self._heartbeat_s = poll_s, counts_s, heartbeat_s
+        self._clients: dict[asyncio.Queue[Sequence[Happening] | Counts | None], str | None] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def clients(self) -> int:
+        """How many follow."""
+        return len(self._clients)
+
+    async def place(self, text: str | None) -> tuple[Cursor, bool]:
+        """Where to begin: at `text`, or now; and whether events in between may be gone.
+
+        Raises ValueError when `text` is no place in the feed, Unavailable when the store is away.
+        """
+        if text is None:
+            return await self._feed.end(), False
+        cursor = Cursor.parse(text, sources=await self._feed.sources())
+        return cursor, await self._feed.forgotten(cursor)
+
+    async def follow(self, cursor: Cursor, *, programme: str | None) -> AsyncGenerator[Item, None]:
+        """What happened after the place and goes on happening: each event once. Ends when the client is too slow.
+
+        With a programme, only its events, and its counters whenever they change. Raises Unavailable while catching up.
+        """
+        queue: asyncio.Queue[Sequence[Happening] | Counts | None] = asyncio.Queue(_BATCHES)
+        self._clients[queue] = programme
+        self._start()
+        try:
+            while batch := await self._feed.after(cursor):
+                for happening in batch:
+                    cursor = cursor.past(happening)
+                    if _concerns(happening, programme):
+                        yield str(cursor), happening.event
+            while True:
+                news: Sequence[Happening] | Counts | None = ()
+                with contextlib.suppress(TimeoutError):
+                    news = await asyncio.wait_for(queue.get(), self._heartbeat_s)
+                if news is None:
+                    return
+                if isinstance(news, Mapping):
+                    yield "", news
+                    continue
+                for happening in news:
+                    if cursor.covers(happening):
+                        continue
+                    cursor = cursor.past(happening)
+                    if _concerns(happening, programme):
+                        yield str(cursor), happening.event
+                if not news:
+                    yield str(cursor), None
+        finally:
+            del self._clients[queue]
+            if not self._clients:
+                await self.stop()
+
+    async def stop(self) -> None:
+        """Follow no more. Idempotent; the next client starts it again."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self) -> None:
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._pump()), asyncio.create_task(self._count())]
+
+    async def _pump(self) -> None:
+        cursor: Cursor | None = None
+        while True:
+            try:
+                cursor = cursor or await self._feed.end()
+                batch = await self._feed.after(cursor)
+            except Unavailable as error:
+                log.warning("the feed is away", extra={"action": Verb.RETRIED, "part": error.part})
+                await asyncio.sleep(_RETRY_S)
+                continue
+            for happening in batch:
+                cursor = cursor.past(happening)
+            if batch:
+                for queue in list(self._clients):
+                    _offer(queue, batch)
+            else:
+                await asyncio.sleep(self._poll_s)
+
+    async def _count(self) -> None:
+        known: dict[tuple[str, asyncio.Queue[Sequence[Happening] | Counts | None]], Counts] = {}
+        while True:
+            for programme in {name for name in self._clients.values() if name is not None}:
+                try:
+                    counts = await self._results.counts(programme, utc(self._clock()).date())
+                except Unavailable:
+                    continue  # the pump tells of it
+                for queue, name in list(self._clients.items()):
+                    if name == programme and known.get((programme, queue)) != counts:
+                        known[programme, queue] = counts
+                        _offer(queue, dict(counts))
+            known = {key: counts for key, counts in known.items() if key[1] in self._clients}
+            await asyncio.sleep(self._counts_s)
+
+
+def _offer(queue: asyncio.Queue[Sequence[Happening] | Counts | None], news: Sequence[Happening] | Counts) -> None:
+    """Hand the news on or, when the client is too far behind, its end."""
+    if queue.qsize() < _BATCHES - 1:
+        queue.put_nowait(news)
+    elif not queue.full():
+        queue.put_nowait(None)
+
+
+def _concerns(happening: Happening, programme: str | None) -> bool:
+    return programme is None or happening.event.programme == programme
