@@ -23,6 +23,8 @@ from eyestream.records import Digest, Vectors, digest
 
 GRAPH, VOCABULARY = "text.onnx", "vocabulary.json"
 INPUT: Final = "features"
+SHORT: Final = 3
+"""Letters of the longest word that is not spelt out when the vocabulary has it."""
 _WORD: Final = re.compile(r"[a-z0-9]+")
 
 
@@ -68,10 +70,14 @@ class Vocabulary:
         return words
 
     def features(self, word: str, *, known: bool = True) -> list[int]:
-        """The features of one word; without its own entry when `known` is false."""
-        found = []
-        if known and (place := _index(self.words).get(word)) is not None:
-            found.append(1 + place)
+        """The features of one word; without its own entry when `known` is false.
+
+        A short word of the vocabulary is its entry alone: the letters of `no` must not make a denial of `noted`.
+        """
+        place = _index(self.words).get(word)
+        if place is not None and len(word) <= SHORT:
+            return [1 + place]
+        found = [1 + place] if known and place is not None else []
         first = 1 + len(self.words)
         found += [first + run % self.buckets for run in _runs(word, self.shortest, self.longest)]
         return found[: self.max_features]

@@ -35,7 +35,8 @@ def test_prompts_find_every_condition_in_eyes_never_trained_on(unseen: tuple[lis
     rows = evaluate(OnnxTextEncoder(TEXT), *unseen)
     assert np.mean([row.prompt for row in rows]) >= 0.93
     assert min(row.prompt for row in rows) >= 0.8
-    assert np.mean([row.held_out for row in rows]) >= 0.9
+    assert np.mean([row.held_out for row in rows]) >= 0.93
+    assert min(row.worst for row in rows) >= 0.8
 
 
 def test_another_prompt_finds_another_condition(unseen: tuple[list[Eye], Vectors]) -> None:
