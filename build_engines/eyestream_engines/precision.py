@@ -165,7 +165,7 @@ class _Rounding:
     """Puts a rounding to eleven bits behind a value: x * 8193 - (x * 8193 - x), Dekker's splitting."""
 
     def __init__(self, graph: ir.Graph) -> None:
-        self._graph = graph
+        self._graph, self._made = graph, 0
         self._split = self._number("round.split", 2.0**13 + 1)
         self._ends = [self._number("round.least", -_LARGEST), self._number("round.most", _LARGEST)]
 
@@ -186,7 +186,8 @@ class _Rounding:
     def _node(self, kind: str, inputs: list[ir.Value], *, after: ir.Node) -> ir.Value:
         node = ir.Node("", kind, inputs, num_outputs=1)
         made = node.outputs[0]
-        made.name, made.dtype, made.shape = f"{inputs[0].name}.{kind.lower()}", _FULL, inputs[0].shape
+        self._made += 1
+        made.name, made.dtype, made.shape = f"round.{self._made}", _FULL, inputs[0].shape
         self._graph.insert_after(after, node)
         return made
 

@@ -1,0 +1,182 @@
+"""`eyestream-engines`: from a published checkpoint to a model that Triton loads. Knows the commands, not their work."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from eyestream.errors import EyestreamError
+from eyestream_engines.spec import EncoderFile, names
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help=__doc__)
+
+out = Console()
+err = Console(stderr=True)
+
+_WIDE = 240
+"""Columns where the answer goes to a file or another program."""
+
+Name = Annotated[str, typer.Argument(help="an encoder; `eyestream-engines list` names them")]
+
+
+def main() -> None:
+    """Run the command line; faults that have a name end it with their text and status 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        app()
+    except EyestreamError as error:
+        err.print(f"eyestream-engines: {error}", style="red", markup=False, highlight=False)
+        sys.exit(1)
+
+
+@app.command("list")
+def list_() -> None:
+    """Every encoder there is a description of."""
+    table = Table("encoder", "what it is", "modalities", "input", "embedding", "licence", box=None, pad_edge=False)
+    for encoder in map(EncoderFile.load, names()):
+        size = f"{encoder.input.height}x{encoder.input.width}"
+        frames = f"{encoder.input.frames}x" if encoder.input.frames else ""
+        table.add_row(
+            encoder.name,
+            encoder.title,
+            " ".join(encoder.modalities),
+            f"{frames}{size}",
+            str(encoder.output.dim),
+            encoder.licence,
+        )
+    (out if out.is_terminal else Console(width=_WIDE)).print(table)
+
+
+@app.command()
+def describe(name: Name) -> None:
+    """One encoder: where its weights are, their format, preparation, pooling, bounds."""
+    encoder = EncoderFile.load(name)
+    for key, value in _flat(encoder.model_dump(exclude_defaults=True)):
+        out.print(f"{key:32} {value}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="a checkpoint: safetensors, or a torch file without code")],
+) -> None:
+    """What a checkpoint file is: its hash, what it holds, whose format it has and what is missing."""
+    from eyestream_engines import checkpoints, files
+
+    kind = files.kind_of(file)
+    held = files.read(file)
+    tensors = list(files.tensors_in(held))
+    kinds = sorted({str(tensor.dtype).removeprefix("torch.") for _, tensor in tensors})
+    numbers = sum(tensor.numel() for _, tensor in tensors)
+    _say("file", f"{file}, {kind}, {file.stat().st_size:,} bytes")
+    _say("sha256", files.digest(file))
+    _say("holds", f"{len(tensors)} tensors of {numbers / 1e6:.2f} M numbers ({', '.join(kinds)})")
+    _say("at its top", ", ".join(map(str, list(held)[:8])) + (", …" if len(held) > 8 else ""))  # noqa: PLR2004
+    ranked = checkpoints.fits(held)
+    whole = [fit.encoder.name for fit in ranked if fit.whole]
+    if whole:
+        _say("format of", ", ".join(whole))
+        if len(whole) > 1:
+            _say("", "one format: only its source, or its sha256, tells which of them it is")
+        return
+    _say("format of", "no encoder known here")
+    if ranked and ranked[0].likeness > 0:
+        _say("closest", f"{ranked[0].encoder.name}: {ranked[0].fitting} keys fit")
+        out.print(checkpoints.faults(ranked[0]), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def build(
+    encoder: Name,
+    *,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="the weights; not asked for where the repository has them")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "--out", help="Triton's model repository; the model is a folder in it")
+    ] = Path("model_repository"),
+    name: Annotated[
+        str | None, typer.Option(help="the model's name there; the encoder's unless told otherwise")
+    ] = None,
+    compiler: Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or tensorrt-rtx")] = "auto",
+    compute: Annotated[str | None, typer.Option(help="tensorrt-rtx without a GPU: capability to compile for")] = None,
+    threads: Annotated[int, typer.Option(help="threads of torch", min=1)] = 1,
+) -> None:
+    """Check a checkpoint, make its engine, hold it against the original, and publish it whole or not at all."""
+    import torch
+
+    from eyestream_engines import building, compilers, gates
+
+    torch.set_num_threads(threads)
+    described = EncoderFile.load(encoder)
+    chosen = compilers.choose(compiler, compute=compute)
+    with _progress(building.STEPS) as told:
+        built = building.build(
+            described,
+            checkpoint or described.checkpoint_path,
+            output,
+            compiler=chosen,
+            name=name,
+            told=told,
+        )
+    if not built.fresh:
+        _say("nothing to do", f"{built.folder} is this encoder's engine already")
+        return
+    for facts in built.manifest["gates"]:
+        reading = gates.Reading(**{key: value for key, value in facts.items() if key != "passed"})
+        out.print(f"passed  {reading.told()}", markup=False, highlight=False, soft_wrap=True)
+    target = built.manifest["target"]
+    _say(
+        "published", f"{built.folder} for {target['compiler']} {target['version']} {target['gpu'] or 'on a processor'}"
+    )
+    if not built.manifest["run_here"]:
+        _say("not run", "this machine has no GPU to run the plan on; its numbers were not compared")
+
+
+@contextlib.contextmanager
+def _progress(steps: tuple[str, ...]) -> Iterator[Callable[[str, float], None]]:
+    """A bar over the steps; where nobody watches, a line for each step."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    if not err.is_terminal:
+        seen: set[str] = set()
+
+        def line(step: str, _: float) -> None:
+            if step not in seen:
+                seen.add(step)
+                err.print(f"{len(seen)}/{len(steps)} {step}", markup=False, highlight=False)
+
+        yield line
+        return
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(steps[0], total=len(steps))
+        yield lambda step, share: bar.update(task, description=step, completed=steps.index(step) + share)
+
+
+def _flat(table: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def _say(what: str, text: str) -> None:
+    out.print(f"{what:14} {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""A model's folder in Triton's repository: whole, or not there. Knows files and locks, not what is in them.
+
+A build writes into a staging folder inside the repository, two levels down, where no server looks; publishing exchanges
+it with the folder in service in one step of the file system. Whatever a killed build leaves is swept by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from eyestream.errors import Misconfigured, Unavailable
+
+MANIFEST: Final = "manifest.json"
+_STAGING: Final = ".building"
+_EXCHANGE: Final = 2
+_HERE: Final = -100
+
+
+@contextlib.contextmanager
+def staging(repository: Path, name: str) -> Iterator[Path]:
+    """An empty folder to build the model in; gone afterwards. Waits for another build of the same model to end.
+
+    Raises Unavailable when the disk is full, Misconfigured when the repository cannot be written.
+    """
+    place = repository / _STAGING
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with (place / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            folder = place / name
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise Unavailable(
+                "disk", f"{repository} is full: nothing was published; make room and build again"
+            ) from None
+        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR}:
+            raise Misconfigured(f"{repository} cannot be written: {error.strerror}") from None
+        raise
+
+
+def publish(folder: Path, repository: Path, name: str, facts: Mapping[str, Any]) -> Path:
+    """Write the manifest, with the sha256 of every file, and put the folder in its place; returns that place.
+
+    A model that was there goes on being whole until the very moment.
+    """
+    told = dict(facts) | {"files": hashes(folder)}
+    (folder / MANIFEST).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+    for path in (*sorted(folder.rglob("*"), reverse=True), folder):
+        _sync(path)
+    final = repository / name
+    if final.exists():
+        _exchange(folder, final)
+    else:
+        folder.rename(final)
+    _sync(repository)
+    return final
+
+
+def manifest(repository: Path, name: str) -> dict[str, Any] | None:
+    """What was published under that name; None when nothing was, or not by us."""
+    try:
+        told = json.loads((repository / name / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def intact(repository: Path, name: str) -> bool:
+    """Whether the published files are those of the manifest, byte for byte."""
+    told = manifest(repository, name)
+    return told is not None and told.get("files") == hashes(repository / name)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """sha256 of every file but the manifest, by its path inside the folder."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != MANIFEST:
+            with path.open("rb") as file:
+                found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swap two folders at once (renameat2); where the kernel or the file system cannot, in two steps."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    call = getattr(libc, "renameat2", None)
+    if call is not None and call(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+        return
+    old = one.with_name(f"{one.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    other.rename(old)
+    one.rename(other)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
