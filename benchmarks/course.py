@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +29,6 @@ from eyestream.apps import bank
 from eyestream.apps.local import Stack
 from eyestream.apps.local.kafka import Kafka, Topic
 from eyestream.apps.local.worker import Worker, settings_of
-from eyestream.banks.shelf import Shelf
 from eyestream.testing.texts import FakeTextEncoder
 
 HERE: Final = Path(__file__).parent
@@ -148,7 +147,7 @@ class Course:
     def _group(self, contestant: str) -> str:
         return f"{contestant}-{os.getpid()}-{next(self._groups)}"
 
-    def _environment(self, cell: Cell) -> Mapping[str, str]:
+    def _environment(self, cell: Cell) -> dict[str, str]:
         settings = settings_of(self.state, name=_worker_name("line", cell))
         # As the local stack starts its workers.
         return {**os.environ, "EYESTREAM_SETTINGS": str(settings), "OPENBLAS_NUM_THREADS": "1"}  # noqa: TID251
@@ -222,12 +221,6 @@ class Course:
             time.sleep(0.1)
 
 
-def in_service(course: Course, model: str) -> str:
-    """The bank that the line scores with, for the record."""
-    current = Shelf(course.state / "banks" / model).current("demo")
-    return current.head.digest[:12] if current else "none"
-
-
 def _worker_name(contestant: str, cell: Cell) -> str:
     return f"{contestant}-{cell.model}-{cell.pictures}".lower()
 
@@ -244,5 +237,5 @@ def _stamps(store: redis.Redis, contestant: str) -> list[float]:
     """When each result was stored, as it says itself."""
     keys = _keys(store, contestant)
     texts = [text for start in range(0, len(keys), 1000) for text in store.mget(keys[start : start + 1000])]
-    results = map(json.loads, texts)
+    results = [json.loads(text) for text in texts]
     return [one["stored"] if contestant in CLIENTS else one["timings"]["stored"] for one in results]

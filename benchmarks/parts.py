@@ -27,7 +27,9 @@ KEPT = LEAST = 64
 
 async def consume(wired: Wired, seconds: float) -> tuple[list[float], list[Message]]:
     """Pictures off Kafka, acknowledged at once; also the first of them."""
-    stamps, kept, broker = [], [], wired.parts.broker
+    stamps: list[float] = []
+    kept: list[Message] = []
+    broker = wired.parts.broker
 
     async def read() -> None:
         async for message in broker.messages():

@@ -44,6 +44,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one short round: does it work, not how fast is it")
     parser.add_argument("--rounds", type=int, help="turns of each contestant")
     parser.add_argument("--seconds", type=float, help="of each turn")
+    parser.add_argument("--within-s", type=float, default=450.0, help="begin no round that would end later")
     parser.add_argument("--only", nargs="+", choices=["line", "decode", "redis"], default=["line", "decode", "redis"])
     parser.add_argument("--cells", nargs="+", choices=cells, default=cells, help="model/pictures")
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
@@ -73,7 +74,12 @@ def races(given: argparse.Namespace, console: Console) -> tuple[Runs, Course]:
     with course.open(say=console.log):
         for pictures in dict.fromkeys(cell.pictures for cell in cells):
             course.send(pictures, int(FASTEST[pictures] * (given.seconds + 3)))
+        began, longest = time.monotonic(), 0.0
         for turn in range(given.rounds):
+            started = time.monotonic()
+            if started - began + longest > given.within_s:
+                console.log(f"no time for round {turn + 1}: {given.within_s:.0f} s were given")
+                break
             for cell in cells:
                 for contestant in entrants(cell, given.contestants):
                     rate = course.race(contestant, cell, seconds=given.seconds)
@@ -83,6 +89,7 @@ def races(given: argparse.Namespace, console: Console) -> tuple[Runs, Course]:
                         for part, rate in course.alone(cell, seconds=given.seconds / 3).items():
                             runs[str(cell)][f"alone: {part}"].append(rate)
                             console.log(f"round {turn + 1}: {cell}: {part} alone {_brief(rate)}")
+            longest = max(longest, time.monotonic() - started)
     return runs, course
 
 
@@ -128,7 +135,8 @@ def main() -> None:
     for name, value in facts.items():
         console.print(f"{name}: {value}")
     tables: list[Table] = []
-    record: dict[str, Any] = {"facts": facts, "rounds": given.rounds, "seconds": given.seconds}
+    rounds = 0
+    record: dict[str, Any] = {"facts": facts, "seconds": given.seconds}
     if "line" in given.only:
         runs, course = races(given, console)
         record["runs"] = {
@@ -137,12 +145,13 @@ def main() -> None:
         record["pictures"] = course.sent
         facts |= {f"{name} pictures": f"{sent['mean_bytes'] / 1024:.0f} KiB" for name, sent in course.sent.items()}
         tables += line_tables(runs, PARTS)
+        rounds = max(len(rates) for each in runs.values() for rates in each.values())
     if "decode" in given.only:
         tables.append(decoding(3 if given.quick else 7))
     if "redis" in given.only:
         tables.append(writing(1024 if given.quick else 4096))
     facts["load at end"] = measuring.facts()["load at start"]
-    facts["took"] = f"{time.monotonic() - began:.0f} s, {given.rounds} rounds of {given.seconds:.0f} s"
+    facts["took"] = f"{time.monotonic() - began:.0f} s, {rounds} rounds of {given.seconds:.0f} s"
     for table in tables:
         console.print(table.rich())
     RESULTS.mkdir(exist_ok=True)

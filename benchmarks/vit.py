@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 from google.protobuf import text_format
 from onnx import TensorProto, helper, numpy_helper
+from tritonclient.grpc import model_config_pb2 as pb
 
 from eyestream.decoding import Preprocessing
-from eyestream_engines.triton_config import pb
 
 NAME: Final = "vit-ti"
 SIZE, PATCH, DIM, DEPTH, HEADS, HIDDEN = 224, 16, 192, 12, 3, 768
