@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import time
@@ -67,6 +68,10 @@ def demo(
 
 def _screen(console: Console, state: Path, settings: Settings, pictures: Path | None) -> None:
     folder = state / "pictures"
+    shutil.rmtree(folder, ignore_errors=True)
+    # The stack is fresh; a spool that remembers the last demonstration's pictures would send none of them.
+    for left in state.glob("spool.db*"):
+        left.unlink()
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
     ) as progress:
