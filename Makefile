@@ -6,7 +6,7 @@ PREFLIGHT := services/eyestream/apps/local/preflight.py
 # A packaged Python may be told to write no bytecode; every Ray process would then compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test unit lint types fmt check drill bench chart render lock
+.PHONY: help setup demo up down status test test-cluster unit lint types fmt check drill bench chart render lock
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN{FS=":.*?## "}{printf "  make %-12s %s\n",$$1,$$2}'
@@ -27,6 +27,10 @@ status:  ## ask every part of it how it stands
 
 test: setup lint types  ## everything that can be proven on this machine, the real parts included
 	$(BIN)/python -m pytest --require tests
+
+test-cluster: setup  ## the chart on a real Kubernetes API server, without containers; builds it with Go, once
+	PYTHONPATH=helm $(BIN)/python -m controlplane build
+	$(BIN)/python -m pytest tests/cluster
 
 unit: setup  ## what runs while writing: no servers
 	$(BIN)/python -m pytest -m "not stack and not serve" tests/unit tests/seams

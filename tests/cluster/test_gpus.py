@@ -1,0 +1,125 @@
+"""GPUs are few: rollouts, drains, engines and quotas on nodes that are full."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from chartkit import tools
+from controlplane.cluster import Failed
+from sites import Site, Watching, wait_until
+
+FULL = {"triton": {"pools": {"main": {"replicas": 3}}}}
+"""As many pods as three nodes have GPUs; the engine was built before."""
+PREBUILT = {**FULL, "engines": {"mode": "prebuilt"}}
+
+
+def test_pain_1_a_rollout_on_a_full_fleet_never_misses_more_than_one_pod(site: Site):
+    site.nodes(3)
+    site.install(values=PREBUILT)
+    before = {pod["metadata"]["uid"] for pod in site.pods("triton")}
+    changed = {**PREBUILT, "images": {"triton": {"tag": "26.09-py3"}}}
+    with Watching(site, "triton") as watching:
+        site.upgrade(values=changed)
+    assert before.isdisjoint(pod["metadata"]["uid"] for pod in site.pods("triton"))
+    assert min(watching.counts) >= 2
+    assert len(watching.counts) > 5, "it was watched"
+    assert site.ready("triton") == 3
+
+
+def test_pain_1_with_a_surge_the_same_rollout_would_never_end(site: Site):
+    """What the chart's default avoids, so that the test above could fail."""
+    site.nodes(3)
+    site.install(values=PREBUILT)
+    strategy = {"strategy": {"maxSurge": 1, "maxUnavailable": 0}}
+    pool = {"triton": {"pools": {"main": {"replicas": 3, **strategy}}}}
+    with pytest.raises(Failed, match=r"eyes-eyestream-triton-main"):
+        site.upgrade("minimal", {**PREBUILT, **pool, "images": {"triton": {"tag": "26.09-py3"}}}, "--timeout", "15s")
+    (waiting,) = [pod for pod in site.pods("triton") if pod["status"].get("phase") == "Pending"]
+    (why,) = [one for one in waiting["status"]["conditions"] if one["type"] == "PodScheduled"]
+    assert "Insufficient nvidia.com/gpu" in why["message"]
+
+
+def test_pain_3_a_drain_takes_one_pod_of_the_pool_and_waits_for_its_successor(site: Site):
+    nodes = site.nodes(3)
+    site.install(values={"triton": {"pools": {"main": {"replicas": 2}}}, "engines": {"mode": "prebuilt"}})
+    busy = [pod["spec"]["nodeName"] for pod in site.pods("triton")]
+    assert len(set(busy)) == 2, "one each"
+    with Watching(site, "triton") as watching:
+        for node in busy:
+            site.plane.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
+            wait_until(lambda: site.ready("triton") >= 1, "a pod is ready")
+            if node == busy[0]:
+                wait_until(lambda: site.ready("triton") == 2, "its successor is ready on the third node")
+                break
+    assert min(watching.counts) >= 1
+    (free,) = set(nodes) - set(busy)
+    assert free in {pod["spec"]["nodeName"] for pod in site.pods("triton")}
+
+
+def test_pain_3_a_drain_of_a_full_fleet_is_refused_a_second_pod(site: Site):
+    nodes = site.nodes(2)
+    site.install(values={"triton": {"pools": {"main": {"replicas": 2}}}, "engines": {"mode": "prebuilt"}})
+    drain = ("--ignore-daemonsets", "--delete-emptydir-data")
+    site.plane.kubectl("drain", nodes[0], *drain, "--timeout=60s")
+    command = [tools.kubectl(), "--kubeconfig", site.plane.kubeconfig, "drain", nodes[1], *drain, "--timeout=8s"]
+    second = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert second.returncode != 0
+    assert "would violate the pod's disruption budget" in second.stderr + second.stdout
+    assert site.ready("triton") == 1
+    site.plane.kubectl("uncordon", nodes[0])
+    wait_until(lambda: site.ready("triton") == 2, "the pod that was evicted is back")
+    site.plane.kubectl("drain", nodes[1], *drain, "--timeout=8s", "--dry-run=server")
+
+
+def test_slices_and_shares_of_gpus_are_found_where_they_are(site: Site):
+    slices = {"nvidia.com/mig-2g.20gb": 3}
+    (sliced,) = site.nodes(1, product="NVIDIA-A100-SXM4-80GB", resources=slices, tainted=True)
+    (shared,) = site.nodes(1, product="NVIDIA-L4-SHARED", resources={"nvidia.com/gpu.shared": 4})
+    site.nodes(1)
+    runtime = {"metadata": {"name": "nvidia"}, "handler": "nvidia"}
+    if not site.plane.api.exists("/apis/node.k8s.io/v1/runtimeclasses/nvidia"):
+        site.plane.api.create("/apis/node.k8s.io/v1/runtimeclasses", runtime)
+    pools = {"slices": {"replicas": 3}, "shared": {"replicas": 2}}
+    site.install("mig", {"engines": {"mode": "prebuilt", "queue": ""}, "triton": {"pools": pools}})
+    placed = [(pod["metadata"]["labels"]["eyestream.io/pool"], pod["spec"]["nodeName"]) for pod in site.pods("triton")]
+    assert sorted(placed) == sorted([("slices", sliced)] * 3 + [("shared", shared)] * 2)
+
+
+def test_another_spec_is_another_engine_job_and_the_old_one_is_pruned(site: Site):
+    site.nodes(2)
+
+    def jobs() -> set[str]:
+        found = site.plane.api.items(site.of("batch/v1", "jobs"))
+        return {job["metadata"]["name"] for job in found if "-engine-" in job["metadata"]["name"]}
+
+    site.install()
+    first = jobs()
+    assert len(first) == 1
+    site.upgrade()
+    assert jobs() == first, "the same spec builds nothing"
+    site.upgrade(values={"engines": {"tensorrt": "11.3.0"}})
+    second = jobs()
+    assert len(second) == 1
+    assert second.isdisjoint(first)
+    (job,) = site.plane.api.items(site.of("batch/v1", "jobs"), labelSelector="app.kubernetes.io/component=engines")
+    assert job["status"]["succeeded"] == 1
+
+
+def test_a_quota_that_is_too_small_is_named_where_one_looks(site: Site):
+    site.nodes(3)
+    quota = {"metadata": {"name": "gpus"}, "spec": {"hard": {"requests.nvidia.com/gpu": "1"}}}
+    site.plane.api.create(f"{site.path}/resourcequotas", quota)
+    with pytest.raises(Failed, match="eyes-eyestream-triton-main"):
+        site.install("minimal", PREBUILT, "--timeout", "15s")
+    deployment = site.plane.api.get(site.of("apps/v1", "deployments", "eyes-eyestream-triton-main"))
+    (why,) = [one for one in deployment["status"]["conditions"] if one["type"] == "ReplicaFailure"]
+    assert "exceeded quota: gpus, requested: requests.nvidia.com/gpu=1" in why["message"]
+
+
+@pytest.mark.parametrize(("shape", "kind"), [("plain-keda", "ScaledObject"), ("ray", "RayService"), ("mig", "JobSet")])
+def test_a_definition_that_is_missing_is_named_and_nothing_is_made(site: Site, shape: str, kind: str):
+    before = site.everything()
+    with pytest.raises(Failed, match=f'no matches for kind "(PodMonitor|{kind})"|{kind}'):
+        site.install(shape)
+    assert site.everything() == before
