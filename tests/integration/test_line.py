@@ -25,6 +25,7 @@ from eyestream import objects
 from eyestream.apps.drills.ground import PLAIN, Ground
 from eyestream.apps.drills.pictures import Parcel, good_jpeg, make_lot, parcel_of
 from eyestream.apps.drills.run import Run
+from eyestream.apps.local.triton import reload
 from eyestream.apps.local.worker import settings_of
 from eyestream.apps.results import exam_table
 from eyestream.banks.build import build
@@ -387,3 +388,31 @@ def test_a_worker_does_not_start_with_a_bank_for_another_encoder(ground: Ground,
     assert "build it again" in told.stderr
     assert "Traceback" not in told.stderr
     assert not list(tmp_path.glob("*.json")), "it never joined"
+
+
+@pytest.fixture
+def another_engine(ground: Ground) -> Iterator[None]:
+    """Triton serves another engine under the same name; the first one again afterwards, and the worker with it."""
+    config = ground.models / "trial" / "config.pbtxt"
+    original = config.read_text()
+    config.write_text(original.replace("ab" * 32, "cd" * 32))
+    reload(ground.stack.endpoints.triton_grpc, "trial")
+    yield
+    config.write_text(original)
+    reload(ground.stack.endpoints.triton_grpc, "trial")
+    ground.stack.start(PLAIN)
+
+
+def test_a_line_ends_before_it_gives_one_engines_name_to_anothers_results(ground: Ground, another_engine: None):
+    exam = f"other-{secrets.token_hex(3)}"
+    drawn = ground.drawn[3]
+    put(ground, parcel_of(meta_for(drawn.value, exam_id=exam), drawn.value, drawn.content_type))
+    ground.wait(lambda: not ground.pids(PLAIN), "the end of the line")
+    assert "Triton now serves trial cdcdcdcdcdcd" in ground.log(PLAIN)
+    assert screenings(ground, exam) == []
+
+
+def test_what_that_line_left_is_screened_by_the_next(ground: Ground):
+    [exam] = {one.key.decode() for one in records_of(ground, ground.kafka.topic) if one.key.startswith(b"other-")}
+    ground.wait(lambda: bool(screenings(ground, exam)), "the result")
+    assert all(ground.alone.belongs(result) for result in screenings(ground, exam))

@@ -28,6 +28,8 @@ INPUT: Final = "pixels"
 OUTPUT: Final = "embedding"
 CANARY_TOLERANCE: Final = 0.02
 """Largest change of a number of the canary's embedding: FP16 engines move in the third decimal with batch size."""
+TRUST_S: Final = 1.0
+"""How long what the server last said of its engine is believed while every request succeeds."""
 REPAIR_PAUSE_S: Final = 5.0
 """Between two attempts to reload a model: several workers see the same dead model process at once."""
 
@@ -42,6 +44,7 @@ class TritonEncoder:
         self._expected: Vectors | None = None
         self._repairing = asyncio.Lock()
         self._repaired = -REPAIR_PAUSE_S
+        self._looked = float("-inf")
 
     @classmethod
     async def connect(
@@ -69,12 +72,19 @@ class TritonEncoder:
         return self._spec
 
     async def encode(self, pixels: Pixels) -> Vectors:
-        """Embeddings [n, dim] of pictures [n, height, width, 3]; one request, however many pictures."""
+        """Embeddings [n, dim] of pictures [n, height, width, 3]; one request, however many pictures.
+
+        Raises Misconfigured when the server has come to serve another engine: what this one's spec says of the
+        embeddings would be untrue. Seen at once after a failure or a pause, and within TRUST_S otherwise.
+        """
         try:
-            return await self._infer(pixels)
+            embeddings = await self._infer(pixels)
+            await self._look_again()
         except InferenceServerException as error:
+            self._looked = float("-inf")
             await self._repair(error)
             _translate(error)
+        return embeddings
 
     async def check(self) -> None:
         """Encode the canary and hold it against its first answer."""
@@ -107,6 +117,23 @@ class TritonEncoder:
                 f"Triton answered {shape} to {len(pixels)} pictures; {self._spec.dim} numbers each expected"
             )
         return np.asarray(embeddings, np.float32)
+
+    async def _look_again(self) -> None:
+        """After an answer, so that no answer of an engine put in between can pass for one of the engine before."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked < TRUST_S:
+            return
+        self._looked = now
+        try:
+            served = await _describe(self._client, self._spec.name, timeout_s=self._timeout_s)
+        except Unavailable:
+            self._looked = float("-inf")
+            raise
+        if served != self._spec:
+            raise Misconfigured(
+                f"Triton now serves {self._spec.name} {served.digest[:12]}, and this worker was made for "
+                f"{self._spec.digest[:12]}: it ends, and the next one needs banks that were built for the new engine."
+            )
 
     async def _repair(self, error: InferenceServerException) -> None:
         """Load the model anew when its process died: Triton stays ready while every request fails."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -54,7 +55,10 @@ class DurableRedis(Redis):
 
 
 class Ground:
-    """Kafka, Redis, Triton, and workers of both kinds over them, in one state folder."""
+    """Kafka, Redis, Triton, and workers of both kinds over them, in one state folder.
+
+    Model and text tower are copied into it: what somebody builds meanwhile must not be served in mid-drill.
+    """
 
     def __init__(
         self,
@@ -67,15 +71,17 @@ class Ground:
     ) -> None:
         self.model = model
         self.store = state.resolve() / "store"
-        self._tower = text_tower
+        self.models = state.resolve() / "models"
+        self._sources = model_repository, text_tower
+        self._tower = state.resolve() / "text_tower" if isinstance(text_tower, Path) else text_tower
         self._host: Host = SERVE
         shelf = state.resolve() / "data" / "banks"
         common = {"pictures": {"references": [f"file://{self.store}"]}, **(changes or {})}
 
         def worker(name: str, *, plain: bool) -> Worker:
             return Worker(
-                model_repository=model_repository,
-                text_tower=text_tower,
+                model_repository=self.models,
+                text_tower=self._tower,
                 model=model,
                 plain=plain,
                 changes=common,
@@ -85,14 +91,20 @@ class Ground:
 
         workers: list[Part] = [worker(SERVE, plain=False), worker(PLAIN, plain=True), worker(SECOND, plain=True)]
         servers: list[str | Part] = ["kafka", "triton", DurableRedis()]
-        self._servers = Stack(state, model_repository=model_repository, parts=servers)
-        self.stack = Stack(state, model_repository=model_repository, parts=[*servers, *workers])
+        self._servers = Stack(state, model_repository=self.models, parts=servers)
+        self.stack = Stack(state, model_repository=self.models, parts=[*servers, *workers])
         self.drawn: list[Drawn] = []
         self._embeddings: dict[str, Vectors] = {}
         self._banks: list[Bank] = []
 
     def up(self, say: Progress = quiet) -> None:
         """Start the servers with nothing in them; workers start with the first scenario that needs them."""
+        self._servers.down(say)
+        repository, tower = self._sources
+        for source, copy in ((repository / self.model, self.models / self.model), (tower, self._tower)):
+            if isinstance(source, Path) and isinstance(copy, Path):
+                shutil.rmtree(copy, ignore_errors=True)
+                shutil.copytree(source, copy)
         self._servers.up(say, fresh=True)
         self.store.mkdir(exist_ok=True)
 
