@@ -93,6 +93,9 @@ def log_as_json(level: int = logging.INFO) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # kafka-python tells of every connection and fetch at INFO.
     logging.getLogger("kafka").setLevel(max(level, logging.WARNING))
+    # And of every attempt to reach a broker that is away, as an error; whoever needs the broker says so once.
+    for name in ("kafka.net", "kafka.cluster"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def new_traceparent() -> str:

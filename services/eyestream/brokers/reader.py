@@ -114,7 +114,7 @@ class Reader:
             "error_cb": self._watch.trouble,
             "on_commit": self._membership.committed,
         }
-        return Consumer({**self._options.member_config(), **callbacks}, logger=log)
+        return Consumer({**self._options.member_config(), **callbacks}, logger=self._watch.log)
 
     def _round(self, consumer: Consumer) -> None:
         self._membership.commit(consumer)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from eyestream.brokers.inbox import Inbox, Partition
@@ -17,6 +18,34 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_QUIET_S = 10.0
+
+
+class Sparingly(logging.Filter):
+    """Lets one line of a kind through in ten seconds: a Kafka that is away is tried many times in each."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._told: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """The kind is the message's first word, or what it was logged to be about."""
+        kind = getattr(record, "reason", None) or record.getMessage().partition(" ")[0]
+        now = self._clock()
+        if now - self._told.get(kind, float("-inf")) < _QUIET_S:
+            return False
+        self._told[kind] = now
+        return True
+
+
+def _sparing(parent: logging.Logger) -> logging.Logger:
+    """A logger of one consumer's own, so that it takes its filter with it when it goes."""
+    logger = logging.Logger(parent.name)  # noqa: LOG001  not one of the registry's, which would keep it
+    logger.parent = parent
+    logger.addFilter(Sparingly())
+    return logger
+
 
 class Watch:
     """Kept by the reader's thread through librdkafka's callbacks; read from anywhere."""
@@ -27,6 +56,8 @@ class Watch:
         self._ends: dict[Partition, int] = {}
         self._next: dict[Partition, int] = {}
         self._contact = time.monotonic()
+        self.log = _sparing(log)
+        """For what librdkafka has to say."""
 
     def contact(self) -> None:
         """Kafka has just answered."""
@@ -72,4 +103,6 @@ class Watch:
 
     def trouble(self, error: Any) -> None:
         """What librdkafka could not do and is trying again."""
-        log.warning("Kafka: %s", error.name(), extra={"action": Verb.RETRIED, "part": "kafka", "reason": error.name()})
+        self.log.warning(
+            "Kafka: %s", error.name(), extra={"action": Verb.RETRIED, "part": "kafka", "reason": error.name()}
+        )
