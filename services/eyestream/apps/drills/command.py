@@ -30,11 +30,11 @@ def drill(
     state: Annotated[Path, typer.Option(help="Folder of the drills' own stack.")] = Path(".eyestream/drill"),
     model_repository: Annotated[Path, typer.Option(help="Triton's folder of models.")] = Path("model_repository"),
     model: Annotated[str, typer.Option(help="The encoder in it.")] = "eyestream-demo",
-    text_tower: Annotated[Path, typer.Option(help="Folder of its text tower.")] = Path("build_engines/demo"),
+    text_tower: Annotated[Path, typer.Option(help="Folder of its text tower.")] = Path("build_engines/demo/text"),
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards.")] = False,
 ) -> None:
     """Kill, halt, cut off and exchange every part while pictures flow; exit 1 when one was lost or contradicted."""
-    console = Console()
+    console = _console()
     try:
         wanted = chosen(scenario or [])
     except ValueError as error:
@@ -72,11 +72,13 @@ def drill(
 def table(scenarios: list[Scenario], accounts: list[Account]) -> Table:
     """One row a drill."""
     told = {scenario.name: scenario.broken for scenario in scenarios}
-    shown = Table("scenario", "what was done", box=None)
-    for name in ("pictures", "lost", "conflicts", "duplicates", "flows again after", "took"):
+    shown = Table(box=None)
+    shown.add_column("scenario", no_wrap=True)
+    shown.add_column("what was done")
+    for name in ("pictures", "lost", "conflicts", "duplicates", "flows again", "took"):
         shown.add_column(name, justify="right")
     for account in accounts:
-        flows = "" if account.flows_after_s is None else f"{account.flows_after_s:.1f} s"
+        flows = "" if account.flows_after_s is None else f"after {account.flows_after_s:.1f} s"
         numbers = (account.pictures, account.lost, account.conflicts, account.duplicates)
         colour = "" if account.balanced else "red"
         shown.add_row(
@@ -92,6 +94,12 @@ def last_line(accounts: list[Account]) -> str:
         f"lost {sum(a.lost for a in accounts)}, conflicts {sum(a.conflicts for a in accounts)}, "
         f"duplicates {sum(a.duplicates for a in accounts)}"
     )
+
+
+def _console() -> Console:
+    """The terminal; wide enough for the table where the output goes to a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
 
 
 def _hold(scenario: Scenario, ground: Ground, pictures: int, progress: Progress) -> Account | Unavailable:
