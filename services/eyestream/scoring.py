@@ -178,6 +178,11 @@ def probabilities(head: Head, embeddings: Vectors, *, lateralities: Sequence[Lat
     return result
 
 
+def logits(view: View, embeddings: Vectors) -> Doubles:
+    """Z of the formulas above for embeddings [n, dim] through one view: one number for each class, [n, classes]."""
+    return _numbers(view, embeddings.astype(np.float64))[1]
+
+
 def _view_for(eye: Laterality, names: set[ViewName]) -> ViewName:
     own = _VIEW_OF.get(eye)
     if own is not None and own in names:
@@ -195,12 +200,7 @@ def _checked(head: Head, embeddings: Vectors) -> Doubles:
 
 
 def _through(view: View, judges: Sequence[Judge], x: Doubles, into: Scores, rows: Sequence[int]) -> None:
-    x = _prepared(view, x)
-    by_row = view.scale * (x @ view.prototypes.T.astype(np.float64)) + view.bias
-    by_class = by_row @ view.pooling.T.astype(np.float64)
-    if view.cache is not None:
-        nearness = np.exp(-view.cache.beta * (1.0 - x @ view.cache.keys.T.astype(np.float64)))
-        by_class += view.cache.alpha * (nearness @ view.cache.values.astype(np.float64))
+    by_row, by_class = _numbers(view, x)
     against, there = _padded([judge.against for judge in judges])
     rivals = _log_sum_exp(np.where(there, by_class[:, against], -np.inf))
     margin = by_class[:, [judge.positive for judge in judges]] - rivals
@@ -209,6 +209,17 @@ def _through(view: View, judges: Sequence[Judge], x: Doubles, into: Scores, rows
     own, there = _padded([judge.rows for judge in judges])
     loudest = np.where(there, by_row[:, own], -np.inf).argmax(axis=2)
     into.loudest[rows] = own[np.arange(len(judges)), loudest]
+
+
+def _numbers(view: View, x: Doubles) -> tuple[Doubles, Doubles]:
+    """Of the formulas above z and Z: one number for each row, one for each class."""
+    x = _prepared(view, x)
+    by_row: Doubles = view.scale * (x @ view.prototypes.T.astype(np.float64)) + view.bias
+    by_class: Doubles = by_row @ view.pooling.T.astype(np.float64)
+    if view.cache is not None:
+        nearness = np.exp(-view.cache.beta * (1.0 - x @ view.cache.keys.T.astype(np.float64)))
+        by_class += view.cache.alpha * (nearness @ view.cache.values.astype(np.float64))
+    return by_row, by_class
 
 
 def _padded(lists: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:

@@ -67,7 +67,7 @@ class Encoder(nn.Module):
 
     def pool(self, layers: Layers, pooling: str) -> Tensor:
         """One vector from the tokens; `Vit.pooling` says what each name means."""
-        return _POOLINGS[pooling](self, layers)
+        return POOLINGS[pooling](self, layers)
 
 
 def expected(encoder: EncoderFile) -> Mapping[str, Expected]:
@@ -91,8 +91,21 @@ def expected(encoder: EncoderFile) -> Mapping[str, Expected]:
     return keys | _classifier(encoder)
 
 
-def module(encoder: EncoderFile, weights: Mapping[str, Tensor]) -> Encoder:
-    """The network with these weights; it shares their memory."""
+def module(encoder: EncoderFile, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The network with these weights; it shares their memory.
+
+    A classifier of several layers is part of it up to its last one, which a ScoreHead holds.
+    """
+    network = network_of(encoder, weights)
+    if _table(encoder).classifier != "batchnorm-mlp":
+        return network
+    head = classifier(encoder, weights)
+    assert head is not None
+    return nn.Sequential(network, head[:-1])
+
+
+def network_of(encoder: EncoderFile, weights: Mapping[str, Tensor]) -> Encoder:
+    """The encoder alone, whatever stands behind its embedding."""
     size = _table(encoder)
     with torch.device("meta"):
         backbone = VisionTransformer(
@@ -125,7 +138,7 @@ def module(encoder: EncoderFile, weights: Mapping[str, Tensor]) -> Encoder:
 
 def arrays(encoder: EncoderFile, weights: Mapping[str, Tensor], case: Case) -> Arrays:
     """The embedding, the other features that the original stored, and a fine-tuned file's logits."""
-    network = module(encoder, weights)
+    network = network_of(encoder, weights)
     with torch.inference_mode():
         layers = network.layers(torch.from_numpy(case.pictures()))
         found = {"embedding": network.pool(layers, network.pooling)}
@@ -217,7 +230,7 @@ def _token_mean(network: Encoder, layers: Layers) -> Tensor:
     return network.backbone.norm(torch.cat([prefix, patches], 1)).mean(1)
 
 
-_POOLINGS: Final[Mapping[str, Callable[[Encoder, Layers], Tensor]]] = {
+POOLINGS: Final[dict[str, Callable[[Encoder, Layers], Tensor]]] = {
     "raw-patch-mean-norm": _raw_patch_mean_norm,
     "raw-patch-mean-and-class-layernorm": _raw_patch_mean_and_class_layernorm,
     "last-four-classes": _last_four_classes,
@@ -252,6 +265,7 @@ def _classifier(encoder: EncoderFile) -> dict[str, Expected]:
         return {}
     if size.classifier == "linear":
         return {"head.weight": Expected((None, dim)), "head.bias": Expected((None,))}
+    dim = LAST * size.width
     keys: dict[str, Expected] = {"head.channel_bn.num_batches_tracked": Expected((), "optional")}
     for leaf in ("weight", "bias", "running_mean", "running_var"):
         keys[f"head.channel_bn.{leaf}"] = Expected((dim,))
