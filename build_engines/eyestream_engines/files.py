@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ _CHUNK: Final = 1 << 24
 _ZIP: Final = b"PK\x03\x04"
 _PICKLES: Final = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 _PAGES: Final = (b"<!do", b"<htm", b"<?xm", b"<HTM", b"<!DO")
+_DAMAGED: Final = "{} is a damaged torch file ({}): it was cut short, or is no checkpoint; fetch it again"
 _LFS: Final = b"version https://git-lfs"
 _HEADER: Final = 8
 _LONGEST_HEADER: Final = 1 << 28
@@ -111,17 +113,22 @@ def _read_torch(path: Path, *, mapped: bool) -> Any:
     import torch
 
     try:
-        with torch.serialization.safe_globals(_harmless()):
+        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice to ask torch's makers about a pickle that we refuse
             return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
     except pickle.UnpicklingError as error:
+        if not _holds_code(error):
+            raise Misconfigured(_DAMAGED.format(path, _reason(error))) from None
         raise Misconfigured(
             f"{path} holds more than tensors, and is not opened: a pickle can run any program. {_reason(error)} "
             f"Where you trust its source, save its weights as safetensors on a machine of no importance."
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise Misconfigured(
-            f"{path} is a damaged torch file ({_reason(error)}): it was cut short, or is no checkpoint; fetch it again"
-        ) from None
+        raise Misconfigured(_DAMAGED.format(path, _reason(error))) from None
+
+
+def _holds_code(error: pickle.UnpicklingError) -> bool:
+    return any(word in str(error) for word in ("GLOBAL", "Unsupported", "callable", "class"))
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,205 @@
+"""From a checkpoint file to a published model, with all that may go wrong on the way."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from eyestream.errors import Misconfigured, Unavailable
+from eyestream_engines import building, compilers, files, gates, publishing
+from eyestream_engines.export import Engine
+from eyestream_engines.families import family_of
+from eyestream_engines.inference import embed
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_weights, tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.pth"
+    torch.save({"model": tiny_weights, "epoch": 3}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def compiler():
+    return compilers.choose("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def repository(tiny, checkpoint, compiler, tmp_path_factory):
+    """One model built once; tests that change it make a copy."""
+    folder = tmp_path_factory.mktemp("model_repository")
+    assert building.build(tiny, checkpoint, folder, compiler=compiler).fresh
+    return folder
+
+
+def test_the_published_graph_says_what_the_network_says(tiny, tiny_weights, repository):
+    pixels = gates.pictures(tiny.input, 5, seed=9)
+    with torch.inference_mode():
+        wanted = Engine(tiny, family_of(tiny).module(tiny, tiny_weights))(torch.from_numpy(pixels)).numpy()
+    got = embed(repository / "tiny" / "1" / "model.onnx", pixels, batch=3)
+    assert gates.half("engine", wanted, got, tiny).passed
+    assert np.allclose(np.linalg.norm(got, axis=1), 1, atol=2e-3)
+
+
+def test_the_manifest_says_what_was_measured_and_what_lies_there(tiny, checkpoint, repository):
+    told = publishing.manifest(repository, "tiny")
+    assert told["checkpoint"]["sha256"] == files.digest(checkpoint)
+    assert told["run_here"]
+    assert {"torch", "timm", "onnxruntime"} <= told["versions"].keys()
+    assert [gate["gate"] for gate in told["gates"]] == ["graph in FP32", "FP16, rounded as a GPU does", "engine"]
+    assert all(gate["passed"] for gate in told["gates"])
+    assert told["files"].keys() == {"1/model.onnx", "config.pbtxt"}
+    assert publishing.intact(repository, "tiny")
+
+
+def test_the_configuration_names_the_model_its_digest_and_its_shapes(tiny, checkpoint, repository):
+    text = (repository / "tiny" / "config.pbtxt").read_text()
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    assert (config.name, config.max_batch_size) == ("tiny", 4)
+    assert list(config.input[0].dims) == [32, 32, 3]
+    assert config.parameters["eyestream.digest"].string_value == files.digest(checkpoint)
+
+
+def test_a_second_call_does_nothing(tiny, checkpoint, compiler, repository):
+    graph = repository / "tiny" / "1" / "model.onnx"
+    before = graph.stat().st_mtime_ns
+    steps = []
+    built = building.build(tiny, checkpoint, repository, compiler=compiler, told=lambda step, _: steps.append(step))
+    assert not built.fresh
+    assert graph.stat().st_mtime_ns == before
+    assert set(steps) == {building.STEPS[0]}
+
+
+def test_a_damaged_model_is_built_anew(tiny, checkpoint, compiler, tmp_path):
+    building.build(tiny, checkpoint, tmp_path, compiler=compiler, name="mine")
+    graph = tmp_path / "mine" / "1" / "model.onnx"
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[: len(whole) // 2])
+    assert building.build(tiny, checkpoint, tmp_path, compiler=compiler, name="mine").fresh
+    assert graph.read_bytes() == whole
+
+
+def test_another_checkpoint_replaces_the_model_and_leaves_nothing_else(
+    tiny, tiny_weights, checkpoint, compiler, tmp_path
+):
+    first = building.build(tiny, checkpoint, tmp_path, compiler=compiler).manifest
+    other = tmp_path / "other.pth"
+    torch.save({name: value * 1.01 for name, value in tiny_weights.items()}, other)
+    second = building.build(tiny, other, tmp_path, compiler=compiler)
+    assert second.fresh
+    assert second.manifest["checkpoint"] != first["checkpoint"]
+    assert publishing.intact(tmp_path, "tiny")
+    assert [path.name for path in (tmp_path / ".building").iterdir() if path.is_dir()] == []
+
+
+def test_an_engine_beyond_its_bounds_is_not_published_and_the_old_one_stays(tiny, checkpoint, compiler, tmp_path):
+    building.build(tiny, checkpoint, tmp_path, compiler=compiler)
+    before = publishing.manifest(tmp_path, "tiny")
+    strict = tiny.model_copy(update={"tolerance": tiny.tolerance.model_copy(update={"half": 1e-9})})
+    with pytest.raises(Misconfigured, match="is not published"):
+        building.build(strict, checkpoint, tmp_path, compiler=compiler)
+    assert publishing.manifest(tmp_path, "tiny") == before
+    assert publishing.intact(tmp_path, "tiny")
+
+
+def test_an_engine_that_answers_something_else_is_not_published(tiny, checkpoint, tmp_path):
+    class Careless(type(compilers.choose("onnxruntime"))):
+        """Feeds pictures the wrong way round."""
+
+        def run(self, engine, pictures, *, batch):
+            return super().run(engine, pictures[..., ::-1].copy(), batch=batch)
+
+    with pytest.raises(Misconfigured, match="engine: largest difference"):
+        building.build(tiny, checkpoint, tmp_path, compiler=Careless())
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_another_encoders_file_leaves_nothing_behind(tiny, compiler, tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save({"fc.weight": torch.ones(2, 2)}, path)
+    with pytest.raises(Misconfigured, match="not a checkpoint of tiny"):
+        building.build(tiny, path, tmp_path / "repository", compiler=compiler)
+    assert not (tmp_path / "repository" / "tiny").exists()
+
+
+def test_a_full_disk_is_told_and_leaves_what_was_there(tiny, checkpoint, compiler, repository, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(building.triton_config, "render", full)
+    with pytest.raises(Unavailable, match="make room and build again"):
+        building.build(tiny, checkpoint, tmp_path, compiler=compiler)
+    assert [path.name for path in tmp_path.iterdir()] == [".building"]
+    assert publishing.intact(repository, "tiny")
+
+
+def test_two_builds_at_once_make_one_model(tiny, checkpoint, compiler, tmp_path):
+    fresh: list[bool] = []
+
+    def one() -> None:
+        fresh.append(building.build(tiny, checkpoint, tmp_path, compiler=compiler).fresh)
+
+    threads = [threading.Thread(target=one) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(fresh) == [False, True]
+    assert publishing.intact(tmp_path, "tiny")
+
+
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from eyestream_engines import building, compilers
+from eyestream_engines.spec import EncoderFile
+
+def told(step, share):
+    if step == building.STEPS[int(sys.argv[4])]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+encoder = EncoderFile.model_validate_json(sys.argv[1])
+building.build(encoder, Path(sys.argv[2]), Path(sys.argv[3]), compiler=compilers.choose("onnxruntime"), told=told)
+"""
+
+
+@pytest.mark.parametrize("step", [6, 10])
+def test_a_build_that_is_killed_leaves_no_model_and_the_next_one_is_clean(tiny, checkpoint, compiler, tmp_path, step):
+    command = [sys.executable, "-c", KILLED, tiny.model_dump_json(), str(checkpoint), str(tmp_path), str(step)]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "tiny").exists()
+    assert building.build(tiny, checkpoint, tmp_path, compiler=compiler).fresh
+    assert publishing.intact(tmp_path, "tiny")
+    assert [path.name for path in (tmp_path / ".building").iterdir() if path.is_dir()] == []
+
+
+def test_a_repository_that_cannot_be_written_is_told(tiny, checkpoint, compiler, tmp_path):
+    place = tmp_path / "file"
+    place.write_text("not a folder")
+    with pytest.raises(Misconfigured, match="cannot be written"):
+        building.build(tiny, checkpoint, place / "repository", compiler=compiler)
+
+
+def test_a_model_is_exchanged_whole(tmp_path):
+    for number in range(2):
+        with publishing.staging(tmp_path, "model") as folder:
+            (folder / "config.pbtxt").write_text(str(number))
+            publishing.publish(folder, tmp_path, "model", {"number": number})
+        assert json.loads((tmp_path / "model" / publishing.MANIFEST).read_text())["number"] == number
+        assert publishing.intact(tmp_path, "model")
+    (tmp_path / "model" / "config.pbtxt").write_text("changed by hand")
+    assert not publishing.intact(tmp_path, "model")
+    assert Path(os.path.realpath(tmp_path / "model")).is_dir()
