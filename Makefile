@@ -2,11 +2,12 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+ENGINES := .venv-engines/bin
 PREFLIGHT := services/eyestream/apps/local/preflight.py
 # A packaged Python may be told to write no bytecode; every Ray process would then compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up down status test test-cluster unit lint types fmt check drill bench chart render lock
+.PHONY: help engines-setup test-engines setup demo up down status test test-cluster unit lint types fmt check drill bench chart render lock
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN{FS=":.*?## "}{printf "  make %-12s %s\n",$$1,$$2}'
@@ -31,6 +32,11 @@ test: setup lint types  ## everything that can be proven on this machine, the re
 test-cluster: setup  ## the chart on a real Kubernetes API server, without containers; builds it with Go, once
 	PYTHONPATH=helm $(BIN)/python -m controlplane build
 	$(BIN)/python -m pytest tests/cluster
+
+engines-setup: .venv-engines/.ready  ## create .venv-engines with torch, to build and verify engines
+
+test-engines: engines-setup  ## engines from checkpoint to published model, every family against its original
+	$(ENGINES)/python -m pytest --confcutdir=tests/engines tests/engines
 
 unit: setup  ## what runs while writing: no servers
 	$(BIN)/python -m pytest -m "not stack and not serve" tests/unit tests/seams
@@ -72,4 +78,10 @@ lock: setup  ## pin and hash the packages anew
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements/uv.txt requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-engines/.ready: .venv/.ready requirements/engines-dev.txt
+	$(PYTHON) -m venv .venv-engines
+	$(BIN)/uv pip sync --quiet --python $(ENGINES)/python --require-hashes --compile-bytecode requirements/uv.txt requirements/engines-dev.txt
+	$(BIN)/uv pip install --quiet --python $(ENGINES)/python --no-deps --no-build-isolation --editable .
 	@touch $@
