@@ -37,8 +37,8 @@ app = typer.Typer(
         "Screen retinal pictures at the scale of a nation.\n\n"
         "device → Kafka → decode → batch → Triton → score → Redis → acknowledge\n\n"
         "[bold]local[/] starts real parts on this machine, [bold]device[/] sends pictures, [bold]screening[/] runs the "
-        "line, [bold]results[/] reads what it found, [bold]web[/] serves it over HTTP, [bold]redrive[/] brings dead letters back, [bold]bank[/] says in "
-        "words what to look for, [bold]status[/] asks every part how it stands."
+        "line, [bold]results[/] reads what it found, [bold]web[/] serves it over HTTP, [bold]redrive[/] brings "
+        "dead letters back, [bold]bank[/] says in words what to look for, [bold]status[/] asks each part how it stands."
     ),
 )
 

@@ -205,7 +205,7 @@ def key(
 async def _serve(
     settings: Settings, listening: socket.socket, ready_file: Path | None = None, children: Sequence[int] = ()
 ) -> None:
-    """Answer until SIGTERM. Raises RuntimeError when a child ended before: whoever keeps this process starts it anew."""
+    """Answer until SIGTERM. Raises RuntimeError when a child ended before: whoever keeps this one starts it anew."""
     import uvicorn
     from prometheus_client import start_http_server
 
@@ -228,14 +228,12 @@ async def _serve(
         watched, _ = start_http_server(_port(settings), telemetry.metrics_host, metrics.registry)
         try:
             serving = asyncio.create_task(server.serve(sockets=[listening]))
-            while not server.started and not serving.done():
-                await asyncio.sleep(0.02)
-            if ready_file is not None and server.started:
-                host, port = listening.getsockname()[:2]
-                ready_file.write_text(f"http://{host}:{port}\n")
-            log.info("the results service listens", extra={"action": Verb.STARTED})
+            told = False
             while not serving.done():
-                await asyncio.wait([serving], timeout=1.0)
+                await asyncio.wait([serving], timeout=1.0 if told else 0.02)
+                if server.started and not told:
+                    told = True
+                    _tell(listening, ready_file)
                 if any(_ended(child) for child in children):
                     server.should_exit = True
                     await serving
@@ -278,6 +276,13 @@ def _fork(settings: Settings, listening: socket.socket) -> int:
         log.critical("a process of the results service ended", exc_info=True, extra={"action": Verb.FAILED})
     finally:
         os._exit(status)
+
+
+def _tell(listening: socket.socket, ready_file: Path | None) -> None:
+    host, port = listening.getsockname()[:2]
+    if ready_file is not None:
+        ready_file.write_text(f"http://{host}:{port}\n")
+    log.info("the results service listens", extra={"action": Verb.STARTED})
 
 
 def _ended(child: int) -> bool:

@@ -38,7 +38,7 @@ def application(settings: Settings) -> Any:
             self._metrics = WebMetrics()
             self._services = await self._open.enter_async_context(web.services(settings, self._metrics))
 
-        def __serve_build_asgi_app__(self) -> Any:  # noqa: PLW3201  # Serve's own name
+        def __serve_build_asgi_app__(self) -> Any:
             """What Serve lets answer."""
             from eyestream.web.application import create
 
@@ -48,7 +48,8 @@ def application(settings: Settings) -> Any:
             """Serve awaits this before it ends the process."""
             await self._open.aclose()
 
-    return Results.bind()
+    deployment: Any = Results
+    return deployment.bind()
 
 
 def build(args: dict[str, str]) -> Any:

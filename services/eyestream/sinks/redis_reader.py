@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import heapq
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
@@ -18,6 +19,7 @@ from eyestream.sinks.redis_client import Command, Server
 from eyestream.sinks.redis_keys import LAYOUT, Keys
 
 _SPAN: Final = 1e10
+_CURSOR: Final = re.compile(r"(-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[+-]?[0-9]{1,2})?):([A-Za-z0-9._-]{1,64})")
 _EVENTS_A_ROUND: Final = 100
 
 
@@ -176,8 +178,10 @@ def _place(cursor: str | None) -> tuple[float | str, tuple[float, str]]:
     """The score to read from, and the place (score, then exam) behind which the page begins."""
     if cursor is None:
         return "-inf", (float("-inf"), "")
-    score, _, exam_id = cursor.partition(":")
-    return float(score), (float(score), exam_id)
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
+        raise ValueError("not a place in a worklist")
+    return float(match[1]), (float(match[1]), match[2])
 
 
 def _scored(reply: Sequence[Any]) -> list[tuple[float, str]]:

@@ -46,6 +46,7 @@ class Hub:
         self._poll_s, self._counts_s, self._heartbeat_s = poll_s, counts_s, heartbeat_s
         self._clients: dict[asyncio.Queue[Sequence[Happening] | Counts | None], str | None] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._starting = asyncio.Lock()
 
     @property
     def clients(self) -> int:
@@ -69,8 +70,8 @@ class Hub:
         """
         queue: asyncio.Queue[Sequence[Happening] | Counts | None] = asyncio.Queue(_BATCHES)
         self._clients[queue] = programme
-        self._start()
         try:
+            await self._start()
             while batch := await self._feed.after(cursor):
                 for happening in batch:
                     cursor = cursor.past(happening)
@@ -105,15 +106,16 @@ class Hub:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self) -> None:
-        if not self._tasks:
-            self._tasks = [asyncio.create_task(self._pump()), asyncio.create_task(self._count())]
+    async def _start(self) -> None:
+        """The pump must know where it begins before a client looks for what came earlier, or events fall in between."""
+        async with self._starting:
+            if not self._tasks:
+                begin = await self._feed.end()
+                self._tasks = [asyncio.create_task(self._pump(begin)), asyncio.create_task(self._count())]
 
-    async def _pump(self) -> None:
-        cursor: Cursor | None = None
+    async def _pump(self, cursor: Cursor) -> None:
         while True:
             try:
-                cursor = cursor or await self._feed.end()
                 batch = await self._feed.after(cursor)
             except Unavailable as error:
                 log.warning("the feed is away", extra={"action": Verb.RETRIED, "part": error.part})

@@ -21,6 +21,11 @@ class Buckets:
         self._clock = clock
         self._levels: dict[str, tuple[float, float]] = {}
 
+    @property
+    def known(self) -> int:
+        """How many names are remembered; those whose bucket is full again need not be."""
+        return len(self._levels)
+
     def take(self, name: str) -> float:
         """Take one token; 0 when there was one, else the seconds until there is."""
         at = self._clock()

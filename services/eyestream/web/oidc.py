@@ -75,7 +75,7 @@ class Issuer:
 
     async def principal(self, token: str) -> Principal:
         """Whose token this is. Raises NotOurs, or Unavailable when no key was ever to be had."""
-        if len(token) > _LONGEST:
+        if len(token) > _LONGEST or not token.isascii():
             raise NotOurs
         try:
             header = jwt.get_unverified_header(token)

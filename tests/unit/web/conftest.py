@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from eyestream.brokers.deadletters import DeadLetter
 from eyestream.brokers.redrive import Replay
@@ -63,6 +64,7 @@ class ScriptedFeed:
 
     async def after(self, cursor):
         self.looks += 1
+        await asyncio.sleep(0)
         return [one for one in self.happenings if not cursor.covers(one)][:2]
 
     async def forgotten(self, cursor):
@@ -120,14 +122,22 @@ class World:
             clock=self.clock,
         )
         self.clients: list[httpx.AsyncClient] = []
+        self._app: FastAPI | None = None
+
+    @property
+    def app(self) -> FastAPI:
+        """The application over the services as they are."""
+        self._app = self._app or create(self.services)
+        return self._app
 
     def change(self, **changes):
         """Other services from the next client on."""
         self.services = replace(self.services, **changes)
+        self._app = None
 
     def client(self, role: str | None = "all") -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {self.keys[role]}"} if role else {}
-        transport = httpx.ASGITransport(create(self.services), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         client = httpx.AsyncClient(transport=transport, base_url="http://results", headers=headers)
         self.clients.append(client)
         return client
