@@ -30,10 +30,24 @@ def head(
     With a text tower for each eye it has the views `patient`, `left` and `right`. Raises Misconfigured when the model
     has no text side, the vocabulary is another, a phrase cannot be read, or two classes are the same to the model.
     """
-    wording = wording_of(encoder)
+    wording_of(encoder)
     family: Any = family_of(encoder)
     towers: Towers = family.texts(encoder, weights)
     maps: Mapping[ViewName, Tensor] = family.maps(encoder, weights) if hasattr(family, "maps") else {}
+    return of_towers(encoder, towers, digest, maps=maps, programme=programme, vocabulary=vocabulary)
+
+
+def of_towers(
+    encoder: EncoderFile,
+    towers: Towers,
+    digest: Digest,
+    *,
+    maps: Mapping[ViewName, Tensor],
+    programme: Programme,
+    vocabulary: Path,
+) -> ScoreHead:
+    """The head of these towers; `maps` [dim, dim] take a picture's vector into the space of a view's texts."""
+    wording = wording_of(encoder)
     tokenizer = tokenizer_of(wording, vocabulary)
     heads = {}
     for name, tower in towers.towers.items():

@@ -32,6 +32,9 @@ OUTPUT = {
 }
 """Which stored array an engine's vectors are, for those that faults are tried on."""
 
+AS_THEY_ARE = {"eyeclip"}
+"""Whose array was stored before its length was made 1, where a fault shows more."""
+
 
 @functools.cache
 def encoder_of(name):
@@ -75,13 +78,10 @@ def reading_of(name, network):
     pictures = case.inputs()["oct"][:1] if "shapes" in case.facts["input"] else case.pictures()
     with torch.inference_mode():
         got = network(torch.from_numpy(pictures)).numpy()
-    (reading,) = gates.original({"output": gates.unit(got) if encoder.output.l2 else got}, case, encoder)
+    if encoder.output.l2 and name not in AS_THEY_ARE:
+        got = gates.unit(got)
+    (reading,) = gates.original({"output": got}, case, encoder)
     return reading
-
-
-def raw(name):
-    """EyeCLIP's stored vectors are not of length 1, so that its output is held against them as it is."""
-    return name == "eyeclip"
 
 
 def forget_positions(weights):
@@ -161,15 +161,6 @@ NETWORK = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _eyeclip_as_it_is(monkeypatch):
-    """The array stored of EyeCLIP's engine before its length is made 1 shows more than the one after."""
-    encoder = encoder_of("eyeclip")
-    as_it_is = encoder.model_copy(update={"output": encoder.output.model_copy(update={"l2": False})})
-    original = encoder_of
-    monkeypatch.setitem(globals(), "encoder_of", lambda name: as_it_is if name == "eyeclip" else original(name))
-
-
 @pytest.mark.parametrize(("name", "fault"), WEIGHTS)
 def test_weights_with_a_fault_are_refused(name, fault):
     weights = dict(weights_of(name))
@@ -197,7 +188,7 @@ def test_without_a_fault_the_same_output_passes(name):
 def poolings(name, network):
     """The wrong ways of making one vector of what the family's network computes."""
     if name == "eyeclip":
-        return {"no projection of the class token's neighbours": lambda x: _mean_of_tokens(network, x)}
+        return {"mean of all tokens": lambda x: _mean_of_tokens(network, x)}
     if name == "octcube-toy":
         return {
             "class token": lambda x: network.trunk(x)[:, 0],
@@ -218,6 +209,38 @@ def test_another_pooling_is_refused(name):
     for wrong in poolings(name, network).values():
         with pytest.raises(Misconfigured, match="not published"):
             gates.require(reading_of(name, wrong))
+
+
+@pytest.mark.parametrize("name", ["eyeclip", "flair", "retfiner-urfound"])
+@pytest.mark.parametrize("fault", ["bgr", "not normalised"])
+def test_pictures_prepared_wrongly_are_refused(name, fault):
+    encoder = encoder_of(name)
+    network = family_of(encoder).module(encoder, weights_of(name))
+    wrong = {"bgr": lambda x: x.flip(1), "not normalised": lambda x: (x * 64 + 127).clamp(0, 255)}[fault]
+    with pytest.raises(Misconfigured, match="not published"):
+        gates.require(reading_of(name, lambda x: network(wrong(x))))
+
+
+PREPARED = ["flair", "ret-clip", "vilref", "eyeclip", "retfiner-retfound", "retfiner-visionfm", "retfiner-full"]
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_our_preparation_is_theirs(name):
+    encoder = encoder_of(name)
+    reading = gates.preprocessing(encoder, Case.open(PARITY / encoder.parity))
+    assert reading is not None
+    assert reading.passed, reading.told()
+
+
+@pytest.mark.parametrize("name", PREPARED)
+@pytest.mark.parametrize("fault", [{"interpolation": "lanczos"}, {"shape": "pad-square", "crop_ratio": 1.0}])
+def test_another_preparation_is_refused(name, fault):
+    encoder = encoder_of(name)
+    changed = encoder.preprocessing.model_copy(update=fault)
+    changed = encoder.model_copy(update={"preprocessing": changed})
+    reading = gates.preprocessing(changed, Case.open(PARITY / encoder.parity))
+    assert reading is not None
+    assert not reading.passed
 
 
 def _mean_of_tokens(network, x):
