@@ -27,7 +27,7 @@ status:  ## ask every part of it how it stands
 	$(BIN)/eyestream local status
 
 test: setup lint types  ## everything that can be proven on this machine, the real parts included
-	$(BIN)/python -m pytest --require tests
+	$(BIN)/python -m pytest --require --ignore tests/engines --ignore tests/cluster tests
 
 test-cluster: setup  ## the chart on a real Kubernetes API server, without containers; builds it with Go, once
 	PYTHONPATH=helm $(BIN)/python -m controlplane build
