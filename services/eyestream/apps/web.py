@@ -167,14 +167,14 @@ def run(
 
         run_on_serve(settings, ready_file)
         return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # uvicorn raises again what it caught, once it has ended in order
     listening = _listen(settings.web.host, settings.web.port)
     children = [_fork(settings, listening) for _ in range(settings.web.processes - 1)]
     try:
         asyncio.run(_serve(settings, listening, ready_file, children))
     finally:
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGTERM)
+        _end(children)
         for child in children:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(child, 0)
@@ -234,7 +234,9 @@ async def _serve(
                 if server.started and not told:
                     told = True
                     _tell(listening, ready_file)
-                if any(_ended(child) for child in children):
+                if server.should_exit:
+                    _end(children)
+                elif any(_ended(child) for child in children):
                     server.should_exit = True
                     await serving
                     raise RuntimeError("a process of the results service ended")
@@ -283,6 +285,12 @@ def _tell(listening: socket.socket, ready_file: Path | None) -> None:
     if ready_file is not None:
         ready_file.write_text(f"http://{host}:{port}\n")
     log.info("the results service listens", extra={"action": Verb.STARTED})
+
+
+def _end(children: Sequence[int]) -> None:
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
 
 
 def _ended(child: int) -> bool:
