@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime as dt
 import uuid
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from typer.testing import CliRunner
 
@@ -17,10 +18,12 @@ from eyestream.apps.redrive import commands
 from eyestream.brokers.connection import KafkaOptions
 from eyestream.brokers.deadletters import REDRIVE_COUNT, REDRIVEN_FROM, address
 from eyestream.brokers.kafka import KafkaBroker
-from eyestream.brokers.redrive import read_dead_letters, replay
+from eyestream.brokers.lookup import Lookup
+from eyestream.brokers.redrive import DeadLetterIndex, read_dead_letters, replay
 from eyestream.brokers.topics import create_topics
-from eyestream.errors import Misconfigured, Rejected
-from eyestream.records import ImageMeta, Message
+from eyestream.errors import Misconfigured, Rejected, Unavailable
+from eyestream.records import ImageMeta, Message, Position
+from eyestream.testing.redis_server import free_ports
 
 pytestmark = pytest.mark.stack
 
@@ -173,3 +176,50 @@ async def test_replaying_everything_needs_to_be_said(line: Line, tmp_path: Path)
     result = CliRunner().invoke(commands, ["replay"])
     assert result.exit_code == 2
     assert "--all" in result.output
+
+
+async def test_an_index_reads_what_is_new_and_forgets_what_retention_took(line: Line) -> None:
+    index = DeadLetterIndex(line.options)
+    assert index.look() == []
+    line.send([b"one", b"two"])
+    await line.refuse(2)
+    first = index.look()
+    assert first == read_dead_letters(line.options)
+    list(replay(line.options, first[:1]))
+    await line.refuse(1)
+    second = index.look()
+    assert second == read_dead_letters(line.options)
+    assert [letter.redriven for letter in second] == [True, False, False]
+    gone = first[0].position
+    admin = KafkaAdminClient(bootstrap_servers=line.options.bootstrap)
+    admin.delete_records({TopicPartition(gone.topic, gone.partition): gone.offset + 1})
+    admin.close()
+    assert gone not in {letter.position for letter in index.look()}
+    assert index.look() == read_dead_letters(line.options)
+
+
+async def test_a_record_is_looked_up_by_its_position_until_it_is_gone(line: Line) -> None:
+    line.send([bytes(3 * 2**20), b"second", b"third"])
+    messages = await line.refuse(3)
+    lookup = Lookup(line.options)
+    for message in (*messages, *reversed(messages)):
+        found = lookup.message(message.position)
+        assert found is not None
+        assert (found.value, found.key, found.headers) == (message.value, message.key, message.headers)
+    at = messages[0].position
+    assert lookup.message(dataclasses.replace(at, offset=at.offset + 1000)) is None
+    assert lookup.message(dataclasses.replace(at, partition=99)) is None
+    assert lookup.message(dataclasses.replace(at, topic="no-such-topic")) is None
+    admin = KafkaAdminClient(bootstrap_servers=line.options.bootstrap)
+    admin.delete_records({TopicPartition(at.topic, at.partition): at.offset + 1})
+    admin.close()
+    assert lookup.message(at) is None
+    lookup.close()
+    lookup.close()
+
+
+async def test_a_lookup_where_nothing_listens_is_unavailable() -> None:
+    [port] = free_ports(1)
+    lookup = Lookup(KafkaOptions(bootstrap=f"127.0.0.1:{port}"), timeout_s=0.1)
+    with pytest.raises(Unavailable, match="none of"):
+        lookup.message(Position("screening.images", 0, 0))

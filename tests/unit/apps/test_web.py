@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from typer.testing import CliRunner
+
+from eyestream.apps.web import CurrentBanks, commands, guard
+from eyestream.banks.shelf import Shelf
+from eyestream.errors import Misconfigured
+from eyestream.settings import Settings
+from eyestream.testing.line import MemoryLine
+from eyestream.web.keys import KeyFile
+
+
+@pytest.fixture
+def line():
+    return MemoryLine()
+
+
+@pytest.fixture
+def shelf(tmp_path, line):
+    shelf = Shelf(tmp_path / "shelf")
+    publish(shelf, line.banks["demo"])
+    return shelf
+
+
+def publish(shelf, bank):
+    shelf.publish(bank.programme, bank.head)
+    shelf.activate(bank.programme.name, bank.head.digest)
+
+
+def test_banks_follow_the_shelf(shelf, line):
+    banks = CurrentBanks(shelf, poll_s=1)
+    assert banks() == {}
+    banks.look()
+    assert banks()["demo"].head.digest == line.banks["demo"].head.digest
+    other = line.bank(seed=3)
+    publish(shelf, other)
+    banks.look()
+    assert banks()["demo"].head.digest == other.head.digest
+
+
+def test_a_bank_that_was_altered_leaves_the_one_before_in_its_place(shelf, line, tmp_path, caplog):
+    banks = CurrentBanks(shelf, poll_s=1)
+    banks.look()
+    other = line.bank(seed=3)
+    publish(shelf, other)
+    [file] = (tmp_path / "shelf" / "heads").glob(f"{other.head.digest}*")
+    file.write_bytes(b"altered")
+    banks.look()
+    assert banks()["demo"].head.digest == line.banks["demo"].head.digest
+    assert "bank refused" in caplog.text
+
+
+def test_a_service_without_protection_listens_on_this_machine_alone():
+    guard(Settings(web={"unprotected": True}))
+    guard(Settings(web={"unprotected": True, "host": "::1"}))
+    for host in ("0.0.0.0", "results.example", "10.0.0.1"):
+        with pytest.raises(Misconfigured, match=host):
+            guard(Settings(web={"unprotected": True, "host": host}))
+
+
+def test_nobody_to_be_let_in_is_told_before_anything_listens():
+    with pytest.raises(Misconfigured, match="eyestream web key"):
+        guard(Settings())
+
+
+def test_a_key_is_shown_once_and_its_hash_is_what_the_file_needs(tmp_path):
+    made = CliRunner().invoke(
+        commands, ["key", "ward-7", "--scope", "read", "--scope", "decide", "--expires", "2031-01-02"]
+    )
+    assert made.exit_code == 0
+    key = made.stderr.strip()
+    [entry] = tomllib.loads(made.stdout)["key"]
+    assert entry["scopes"] == ["read", "decide"]
+    assert key not in made.stdout
+    file = tmp_path / "keys.toml"
+    file.write_text(made.stdout)
+    assert KeyFile(file).principal(key).who == "key:ward-7"
+
+
+def test_keys_are_appended_to_a_file(tmp_path):
+    file = tmp_path / "keys.toml"
+    keys = []
+    for name in ("ward-7", "ward-8"):
+        made = CliRunner().invoke(commands, ["key", name, "--scope", "read", "--append-to", str(file)])
+        assert (made.exit_code, made.stdout) == (0, "")
+        keys.append(made.stderr.strip())
+    known = KeyFile(file)
+    assert [known.principal(key).who for key in keys] == ["key:ward-7", "key:ward-8"]
+
+
+def test_a_scope_that_there_is_not_is_refused():
+    made = CliRunner().invoke(commands, ["key", "ward-7", "--scope", "everything"])
+    assert made.exit_code == 2
+    assert "everything" in made.stderr
