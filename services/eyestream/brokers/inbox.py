@@ -9,11 +9,14 @@ import threading
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from eyestream.records import Message, Position
 
 Partition = tuple[str, int]
 """Topic and partition number."""
+
+_HALF: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -121,6 +124,12 @@ class Inbox:
             return self._full
 
     @property
+    def half_empty(self) -> bool:
+        """True when what waits is at most half of what may: time to fetch again after a pause."""
+        with self._lock:
+            return self._fill() <= _HALF
+
+    @property
     def waiting(self) -> int:
         """How many messages wait to be handed out."""
         with self._lock:
@@ -177,10 +186,12 @@ class Inbox:
         self._regulate()
 
     def _regulate(self) -> None:
-        fill = max(len(self._queue) / self._max_messages, self._nbytes / self._max_bytes)
-        self._full = fill >= 1
+        self._full = self._fill() >= 1
         if not self._full:
             self._room.notify_all()
+
+    def _fill(self) -> float:
+        return max(len(self._queue) / self._max_messages, self._nbytes / self._max_bytes)
 
 
 def _partition(position: Position) -> Partition:

@@ -118,7 +118,9 @@ class Reader:
 
     def _round(self, consumer: Consumer) -> None:
         self._membership.commit(consumer)
-        if self._inbox.full or self._inbox.closed:
+        # After a pause everything is fetched anew: to do that for each picture that leaves would double the work.
+        still_paused = bool(self._paused) and not self._inbox.half_empty
+        if self._inbox.full or self._inbox.closed or still_paused:
             self._wait(consumer)
             return
         self._full_since = None

@@ -185,3 +185,15 @@ def test_closing_gives_back_what_was_not_handed_out_and_keeps_acknowledgements()
     assert box.take() is None
     box.acknowledge(Position("t", 0, 0, 1))
     assert box.unwritten() == {T0: 1}
+
+
+def test_half_empty_counts_messages_and_bytes() -> None:
+    box = inbox(T0, max_messages=4, max_bytes=100)
+    box.put([message(0, offset, nbytes=20) for offset in range(4)])
+    assert box.full
+    assert not box.half_empty
+    box.take()
+    assert not box.full
+    assert not box.half_empty  # three messages of four, 60 bytes of 100
+    box.take()
+    assert box.half_empty
