@@ -172,7 +172,7 @@ def graphs(
 
     told(STEPS[4], 0.0)
     graph = export.to_graph(encoder, export.Engine(encoder, network))
-    work.mkdir()
+    work.mkdir(parents=True)
     full, rounded, served = work / "full.onnx", work / "rounded.onnx", work / "model.onnx"
     ir.save(graph, full, external_data="full.data")
     told(STEPS[5], 0.0)

@@ -15,9 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from eyestream.errors import EyestreamError
+from eyestream_engines.heads import commands
 from eyestream_engines.spec import EncoderFile, names
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help=__doc__)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__
+)
+app.add_typer(commands.app, name="head")
 
 out = Console()
 err = Console(stderr=True)
@@ -139,6 +143,29 @@ def build(
     )
     if not built.manifest["run_here"]:
         _say("not run", "this machine has no GPU to run the plan on; its numbers were not compared")
+
+
+@app.command()
+def verify(
+    *,
+    case: Annotated[Path, typer.Option(help="a folder with keys.json and expected_seed<N>.npz; its name is the case")],
+    seed: Annotated[int, typer.Option(help="which weights and inputs are drawn", min=0)] = 0,
+    threads: Annotated[int, typer.Option(help="threads of torch", min=1)] = 1,
+) -> None:
+    """Run a parity case from its keys to Triton's answer; the status says whether every number keeps its bound."""
+    import torch
+
+    from eyestream_engines import verifying
+    from eyestream_engines.cases import Case
+
+    torch.set_num_threads(threads)
+    failed = 0
+    for reading in verifying.verify(Case.open(case, seed=seed), told=lambda step, _: err.print(step, style="dim")):
+        failed += not reading.passed
+        verdict = "passed" if reading.passed else "FAILED"
+        out.print(f"{verdict}  {reading.told()}", markup=False, highlight=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 @contextlib.contextmanager

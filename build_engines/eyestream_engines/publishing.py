@@ -34,9 +34,7 @@ def staging(repository: Path, name: str) -> Iterator[Path]:
     """
     place = repository / _STAGING
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        with (place / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(place / f"{name}.lock"):
             folder = place / name
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
@@ -95,6 +93,26 @@ def hashes(folder: Path) -> dict[str, str]:
             with path.open("rb") as file:
                 found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock; it and its folder are gone afterwards, for a server may take any folder for a model."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as held, contextlib.suppress(FileNotFoundError):
+            lock = held.enter_context(path.open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):  # else its holder took it away meanwhile
+                kept = held.pop_all()
+                break
+    with kept:
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
 
 
 def _exchange(one: Path, other: Path) -> None:

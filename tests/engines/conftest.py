@@ -32,7 +32,7 @@ def tiny():
             "architecture": {
                 "family": "vit",
                 "width": 32,
-                "depth": 4,
+                "depth": 2,
                 "heads": 2,
                 "patch": 8,
                 "pooling": "raw-patch-mean-norm",

@@ -39,6 +39,12 @@ def test_flairs_adapters_are_the_originals():
         np.testing.assert_allclose(found[name], wanted, atol=5e-6, err_msg=name)
 
 
+def test_the_adapters_case_is_read_like_any_other():
+    readings = list(parity.readings(Case.open(PARITY / parity.CASE)))
+    assert len(readings) == 9
+    assert all(reading.passed for reading in readings)
+
+
 def test_another_seed_gives_other_numbers():
     one, other = (parity.arrays(Case.open(PARITY / parity.CASE, seed=seed)) for seed in (0, 1))
     assert all(np.abs(one[name] - other[name]).max() > 1e-4 for name in one)

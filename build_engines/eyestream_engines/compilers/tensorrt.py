@@ -35,7 +35,6 @@ _PACKAGES: Final = {
 }
 _WORKSPACE: Final = 4 << 30
 RTX_PLAN: Final = "model.rtx"
-_CACHE: Final = "timing-{}-{}-{}.cache"
 
 
 class TensorRT:
@@ -64,7 +63,7 @@ class TensorRT:
         return ("tensorrt", "model.plan") if self._name == "tensorrt" else ("onnxruntime", "model.onnx")
 
     def compile(self, graph: Path, encoder: EncoderFile, into: Path, told: Told) -> Mapping[str, object]:
-        """Compile in a process of its own, with a timing cache kept beside the staging folders."""
+        """Compile in a process of its own, with a timing cache kept for the next one."""
         into.parent.mkdir(parents=True, exist_ok=True)
         plan = into
         if self._name == "tensorrt-rtx":
@@ -77,9 +76,7 @@ class TensorRT:
             "shape": shape_of(encoder.input),
             "batches": [1, _usual(encoder), encoder.serving.max_batch],
             "compute": self._compute if self._name == "tensorrt-rtx" else "",
-            "cache": str(
-                into.parents[2] / _CACHE.format(self._name, _version(self._name), self._gpu.replace(" ", "-"))
-            ),
+            "cache": str(self._cache()),
         }
         started = time.monotonic()
         command = [sys.executable, "-m", __name__, json.dumps(task)]
@@ -95,6 +92,13 @@ class TensorRT:
             how = "was killed: it needs more memory" if process.returncode < 0 else "refused the graph"
             raise Misconfigured(f"{self._name} {how}\n{errors.strip()[-2000:]}")
         return {"bytes": plan.stat().st_size, "seconds": round(time.monotonic() - started, 1)}
+
+    def _cache(self) -> Path:
+        """Timings are of one compiler on one kind of GPU; elsewhere they would be refused."""
+        card = self._gpu.replace(" ", "-") or "no-gpu"
+        folder = Path.home() / ".cache" / "eyestream" / "timings"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{self._name}-{_version(self._name)}-{card}.cache"
 
     def run(self, engine: Path, pictures: Pixels, *, batch: int) -> Vectors | None:
         """Embeddings by the plan on this GPU; None without one."""
