@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -14,11 +14,13 @@ from eyestream.banks.head import Provenance, ScoreHead
 from eyestream.records import Digest, Vectors
 from eyestream.scoring import logits
 from eyestream_engines.cases import Case
+from eyestream_engines.gates import Reading
 from eyestream_engines.heads.classes import linear, named
 from eyestream_engines.heads.fewshot import CLIP_RATIO, clip_adapter, probe, tip_adapter
 
 CASE: Final = "flair_adapters"
 _STREAM: Final = 12
+_BOUND: Final = 1e-4
 _SCALE: Final = 1 / 0.07
 _LABELS: Final = np.arange(12) % 3
 _NOWHERE: Final = Provenance(encoder=Digest("0" * 64), preprocessing=Digest("0" * 64), kind="probe")
@@ -49,6 +51,15 @@ def arrays(case: Case) -> Mapping[str, npt.NDArray[np.float32]]:
         "lp_binary_bias": binary.views[0].bias[None],
     }
     return {name: np.asarray(array, np.float32) for name, array in found.items()}
+
+
+def readings(case: Case) -> Iterator[Reading]:
+    """Every array that the original stored against ours; one of another shape is infinitely far."""
+    found = arrays(case)
+    for name, wanted in case.expected().items():
+        ours = found.get(name, np.empty(0, np.float32))
+        apart = float(np.abs(ours - wanted).max()) if ours.shape == wanted.shape else math.inf
+        yield Reading(f"original {name}", apart, _BOUND)
 
 
 def _unit(rng: np.random.Generator, rows: int) -> Vectors:
