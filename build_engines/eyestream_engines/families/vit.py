@@ -7,9 +7,9 @@ positions come from, what is merged into the weights, and how tokens become one 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, Final, cast
+from typing import Final
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -20,12 +20,10 @@ from eyestream.errors import Misconfigured
 from eyestream_engines.architectures import Vit
 from eyestream_engines.cases import Case
 from eyestream_engines.families import Arrays, Expected
+from eyestream_engines.networks.vit import EPSILON, LAST, Encoder
 from eyestream_engines.spec import EncoderFile
 
-EPSILON: Final = 1e-6
 MLP_RATIO: Final = 4
-LAST: Final = 4
-"""How many blocks `last-four-classes` looks at."""
 _LAYERS: Final = {"attn.qkv": (3, 1), "attn.proj": (1, 1), "mlp.fc1": (MLP_RATIO, 1), "mlp.fc2": (1, MLP_RATIO)}
 """Outputs and inputs of a block's linear layers, in widths."""
 _RAW: Final = ("raw-patch-mean-norm", "raw-patch-mean-and-class-layernorm")
@@ -35,39 +33,6 @@ _ARRAYS: Final = {
     "mean_all_tokens": "token-mean",
 }
 """What the original's other features are called in parity cases."""
-
-Layers = list[tuple[Tensor, Tensor]]
-"""Of the last blocks, oldest first: patches [n, patches, width] and the tokens before them [n, tokens, width], raw."""
-
-
-class Encoder(nn.Module):
-    """Normalised pictures -> one vector each, in float32."""
-
-    def __init__(self, backbone: VisionTransformer, pooling: str, fc_norm: nn.LayerNorm) -> None:
-        super().__init__()
-        self.backbone, self.pooling, self.fc_norm = backbone, pooling, fc_norm
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """[n, 3, height, width] -> [n, dim], not yet of length 1."""
-        return self.pool(self.layers(pictures), self.pooling)
-
-    def layers(self, pictures: Tensor) -> Layers:
-        """What the last four blocks put out."""
-        return cast(
-            "Layers",
-            self.backbone.forward_intermediates(
-                pictures,
-                indices=min(LAST, len(self.backbone.blocks)),
-                return_prefix_tokens=True,
-                norm=False,
-                output_fmt="NLC",
-                intermediates_only=True,
-            ),
-        )
-
-    def pool(self, layers: Layers, pooling: str) -> Tensor:
-        """One vector from the tokens; `Vit.pooling` says what each name means."""
-        return POOLINGS[pooling](self, layers)
 
 
 def expected(encoder: EncoderFile) -> Mapping[str, Expected]:
@@ -204,46 +169,6 @@ def positions(encoder: EncoderFile, table: Tensor) -> Tensor:
 _MLP: Final = ("channel_bn.", "classifier.0.", "classifier.3.", "classifier.6.")
 
 
-def _raw_patch_mean_norm(network: Encoder, layers: Layers) -> Tensor:
-    return network.fc_norm(layers[-1][0].mean(1))
-
-
-def _raw_patch_mean_and_class_layernorm(_: Encoder, layers: Layers) -> Tensor:
-    patches, prefix = layers[-1]
-    return _layernorm(torch.cat([patches.mean(1), prefix[:, 0]], 1))
-
-
-def _last_four_classes(network: Encoder, layers: Layers) -> Tensor:
-    return torch.cat([network.backbone.norm(prefix[:, 0]) for _, prefix in layers[-LAST:]], 1)
-
-
-def _class(network: Encoder, layers: Layers) -> Tensor:
-    return network.backbone.norm(layers[-1][1][:, 0])
-
-
-def _patch_mean(network: Encoder, layers: Layers) -> Tensor:
-    return network.backbone.norm(layers[-1][0]).mean(1)
-
-
-def _token_mean(network: Encoder, layers: Layers) -> Tensor:
-    patches, prefix = layers[-1]
-    return network.backbone.norm(torch.cat([prefix, patches], 1)).mean(1)
-
-
-POOLINGS: Final[dict[str, Callable[[Encoder, Layers], Tensor]]] = {
-    "raw-patch-mean-norm": _raw_patch_mean_norm,
-    "raw-patch-mean-and-class-layernorm": _raw_patch_mean_and_class_layernorm,
-    "last-four-classes": _last_four_classes,
-    "class": _class,
-    "patch-mean": _patch_mean,
-    "patch-mean-layernorm": lambda network, layers: _layernorm(_patch_mean(network, layers)),
-    "token-mean": _token_mean,
-    "class-and-patch-mean": lambda network, layers: torch.cat(
-        [_class(network, layers), _patch_mean(network, layers)], 1
-    ),
-}
-
-
 def _head(size: Vit, weights: Mapping[str, Tensor]) -> nn.Sequential:
     if size.classifier == "linear":
         return nn.Sequential(nn.Linear(weights["head.weight"].shape[1], len(weights["head.weight"])))
@@ -308,7 +233,3 @@ def _grid(encoder: EncoderFile) -> int:
 def _table(encoder: EncoderFile) -> Vit:
     assert isinstance(encoder.architecture, Vit)
     return encoder.architecture
-
-
-def _layernorm(x: Tensor) -> Any:
-    return functional.layer_norm(x, x.shape[-1:], eps=EPSILON)

@@ -15,6 +15,7 @@ from eyestream_engines import checkpoints, gates
 from eyestream_engines.cases import PARITY, Case
 from eyestream_engines.export import Engine
 from eyestream_engines.families import vit
+from eyestream_engines.networks.vit import POOLINGS
 from eyestream_engines.spec import EncoderFile
 
 
@@ -106,7 +107,7 @@ def test_a_network_with_a_fault_is_refused(fault, monkeypatch):
     encoder, case = case_of("urfound")
     weights = dict(weights_of("urfound"))
     network = vit.network_of(encoder, weights)
-    monkeypatch.setitem(vit.POOLINGS, "raw-mean-of-all", _mean_of_all)
+    monkeypatch.setitem(POOLINGS, "raw-mean-of-all", _mean_of_all)
     fault(network, weights)
     if fault in {forget_positions, swap_two_blocks}:
         network = vit.network_of(encoder, weights)
