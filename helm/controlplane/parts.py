@@ -255,7 +255,7 @@ def patiently() -> Iterator[None]:
         raise Unavailable(f"{type(error).__name__}: {error}") from error
 
 
-def _wait(done: Callable[[], bool], within_s: float = 5.0) -> None:
+def _wait(done: Callable[[], bool], within_s: float = 10.0) -> None:
     deadline = time.monotonic() + within_s
     while not done():
         if time.monotonic() > deadline:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 from chartkit import render
 from controlplane.access import ready
 from controlplane.cluster import ControlPlane
@@ -47,6 +48,9 @@ class Site:
         api = self.plane.api
         labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
         api.create("/api/v1/namespaces", {"metadata": {"name": self.name, "labels": labels}})
+        runtime = {"metadata": {"name": "nvidia"}, "handler": "nvidia"}
+        if not api.exists("/apis/node.k8s.io/v1/runtimeclasses/nvidia"):
+            api.create("/apis/node.k8s.io/v1/runtimeclasses", runtime)
         for claim in (*CLAIMS, ENGINES):
             api.create("/api/v1/persistentvolumes", volume(f"{self.name}-{claim}", claim=(self.name, claim)))
         for claim in CLAIMS:
@@ -54,6 +58,7 @@ class Site:
             api.create(f"{self.path}/persistentvolumeclaims", {"metadata": {"name": claim}, "spec": spec})
         secret = {"metadata": {"name": "redis-url"}, "stringData": {"url": "redis://127.0.0.1:6379/0"}}
         api.create(f"{self.path}/secrets", secret)
+        wait_until(lambda: api.exists(f"{self.path}/serviceaccounts/default"), "the namespace has its account")
 
     def remove(self) -> None:
         api = self.plane.api
@@ -130,10 +135,11 @@ class Watching(threading.Thread):
         self.join()
 
 
-def wait_until(done: Callable[[], bool], what: str, *, within_s: float = 60.0) -> None:
+def wait_until(done: Callable[[], bool], what: str | Callable[[], str], *, within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not done():
-        assert time.monotonic() < deadline, f"not within {within_s:.0f} s: {what}"
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {within_s:.0f} s: {what if isinstance(what, str) else what()}")
         time.sleep(0.2)
 
 

@@ -13,6 +13,8 @@ FULL = {"triton": {"pools": {"main": {"replicas": 3}}}}
 """As many pods as three nodes have GPUs; the engine was built before."""
 PREBUILT = {**FULL, "engines": {"mode": "prebuilt"}}
 
+DRAIN = ("--ignore-daemonsets", "--delete-emptydir-data")
+
 
 def test_pain_1_a_rollout_on_a_full_fleet_never_misses_more_than_one_pod(site: Site):
     site.nodes(3)
@@ -40,36 +42,30 @@ def test_pain_1_with_a_surge_the_same_rollout_would_never_end(site: Site):
     assert "Insufficient nvidia.com/gpu" in why["message"]
 
 
-def test_pain_3_a_drain_takes_one_pod_of_the_pool_and_waits_for_its_successor(site: Site):
+def test_pain_3_node_after_node_is_drained_and_one_pod_always_serves(site: Site):
     nodes = site.nodes(3)
     site.install(values={"triton": {"pools": {"main": {"replicas": 2}}}, "engines": {"mode": "prebuilt"}})
-    busy = [pod["spec"]["nodeName"] for pod in site.pods("triton")]
-    assert len(set(busy)) == 2, "one each"
     with Watching(site, "triton") as watching:
-        for node in busy:
-            site.plane.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
-            wait_until(lambda: site.ready("triton") >= 1, "a pod is ready")
-            if node == busy[0]:
-                wait_until(lambda: site.ready("triton") == 2, "its successor is ready on the third node")
-                break
+        for node in nodes:
+            site.plane.kubectl("drain", node, *DRAIN, "--timeout=120s")
+            assert node not in {pod["spec"].get("nodeName") for pod in site.pods("triton")}
+            wait_until(lambda: site.ready("triton") == 2, "a successor is ready on another node")
+            site.plane.kubectl("uncordon", node)
     assert min(watching.counts) >= 1
-    (free,) = set(nodes) - set(busy)
-    assert free in {pod["spec"]["nodeName"] for pod in site.pods("triton")}
 
 
 def test_pain_3_a_drain_of_a_full_fleet_is_refused_a_second_pod(site: Site):
     nodes = site.nodes(2)
     site.install(values={"triton": {"pools": {"main": {"replicas": 2}}}, "engines": {"mode": "prebuilt"}})
-    drain = ("--ignore-daemonsets", "--delete-emptydir-data")
-    site.plane.kubectl("drain", nodes[0], *drain, "--timeout=60s")
-    command = [tools.kubectl(), "--kubeconfig", site.plane.kubeconfig, "drain", nodes[1], *drain, "--timeout=8s"]
+    site.plane.kubectl("drain", nodes[0], *DRAIN, "--timeout=60s")
+    command = [tools.kubectl(), "--kubeconfig", site.plane.kubeconfig, "drain", nodes[1], *DRAIN, "--timeout=8s"]
     second = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert second.returncode != 0
     assert "would violate the pod's disruption budget" in second.stderr + second.stdout
     assert site.ready("triton") == 1
     site.plane.kubectl("uncordon", nodes[0])
     wait_until(lambda: site.ready("triton") == 2, "the pod that was evicted is back")
-    site.plane.kubectl("drain", nodes[1], *drain, "--timeout=8s", "--dry-run=server")
+    site.plane.kubectl("drain", nodes[1], *DRAIN, "--timeout=30s", "--dry-run=server")
 
 
 def test_slices_and_shares_of_gpus_are_found_where_they_are(site: Site):
@@ -77,9 +73,6 @@ def test_slices_and_shares_of_gpus_are_found_where_they_are(site: Site):
     (sliced,) = site.nodes(1, product="NVIDIA-A100-SXM4-80GB", resources=slices, tainted=True)
     (shared,) = site.nodes(1, product="NVIDIA-L4-SHARED", resources={"nvidia.com/gpu.shared": 4})
     site.nodes(1)
-    runtime = {"metadata": {"name": "nvidia"}, "handler": "nvidia"}
-    if not site.plane.api.exists("/apis/node.k8s.io/v1/runtimeclasses/nvidia"):
-        site.plane.api.create("/apis/node.k8s.io/v1/runtimeclasses", runtime)
     pools = {"slices": {"replicas": 3}, "shared": {"replicas": 2}}
     site.install("mig", {"engines": {"mode": "prebuilt", "queue": ""}, "triton": {"pools": pools}})
     placed = [(pod["metadata"]["labels"]["eyestream.io/pool"], pod["spec"]["nodeName"]) for pod in site.pods("triton")]
@@ -120,6 +113,6 @@ def test_a_quota_that_is_too_small_is_named_where_one_looks(site: Site):
 @pytest.mark.parametrize(("shape", "kind"), [("plain-keda", "ScaledObject"), ("ray", "RayService"), ("mig", "JobSet")])
 def test_a_definition_that_is_missing_is_named_and_nothing_is_made(site: Site, shape: str, kind: str):
     before = site.everything()
-    with pytest.raises(Failed, match=f'no matches for kind "(PodMonitor|{kind})"|{kind}'):
+    with pytest.raises(Failed, match=f'no matches for kind "{kind}"'):
         site.install(shape)
     assert site.everything() == before

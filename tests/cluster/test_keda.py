@@ -10,10 +10,9 @@ from typing import Self
 import pytest
 from controlplane.cluster import ControlPlane
 from controlplane.operators import Keda, KedaAdapter
-from controlplane.parts import Keys
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
-from sites import Site, end_leftovers, owned_state, wait_until
+from sites import Site, wait_until
 
 PARTITIONS = 3
 TOPIC = "screening.images"
@@ -21,14 +20,12 @@ GROUP = "eyestream-screening"
 
 
 @pytest.fixture(scope="module")
-def scaled_plane() -> Iterator[ControlPlane]:
-    """A plane with KEDA, and a Kafka beside it."""
-    end_leftovers()
-    with owned_state() as state:
-        keys = Keys(state / "keys")
-        with ControlPlane(state, beside=["kafka", Keda(keys), KedaAdapter(keys)], partitions=PARTITIONS) as plane:
-            plane.up()
-            yield plane
+def scaled_plane(plane: ControlPlane) -> ControlPlane:
+    """The same plane, with KEDA and a Kafka beside it; the plane's own `down` ends them too."""
+    beside = ["kafka", Keda(plane.keys), KedaAdapter(plane.keys)]
+    scaled = ControlPlane(plane.state, beside=beside, partitions=PARTITIONS)
+    scaled.up()
+    return scaled
 
 
 @pytest.fixture
