@@ -64,7 +64,7 @@ def list_() -> None:
 def describe(name: Name) -> None:
     """One encoder: where its weights are, their format, preparation, pooling, bounds."""
     encoder = EncoderFile.load(name)
-    for key, value in _flat(encoder.model_dump(exclude_defaults=True)):
+    for key, value in _flat(encoder.model_dump(exclude_none=True)):
         out.print(f"{key:32} {value}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -197,7 +197,7 @@ def _flat(table: dict[str, object], prefix: str = "") -> Iterator[tuple[str, obj
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
-        else:
+        elif value not in ("", ()):
             yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, tuple) else value
 
 

@@ -27,6 +27,7 @@ def test_describe_says_where_the_weights_are_and_how_they_are_pooled():
     told = run("describe", "retfound-cfp").stdout
     assert "https://huggingface.co/YukunZhou" in told
     assert "raw-patch-mean-norm" in told
+    assert "tolerance.original               0.0001" in told
 
 
 def test_describe_of_nobody_names_those_there_are():
