@@ -34,7 +34,7 @@ class TestMemoryReadings(ReadingsContract):
     def desk(self, judge, clock):
         sink = MemorySink(judge)
         readings = MemoryReadings(sink, clock=clock)
-        return Desk(sink, readings, readings)
+        return Desk(sink, readings, readings, readings)
 
 
 class OnRedis(ReadingsContract):
@@ -50,7 +50,7 @@ class OnRedis(ReadingsContract):
         sink = RedisSink(urls[0], judge, cluster=self.cluster, shards=4)
         await sink.check()
         readings = RedisReadings(urls[-1], cluster=self.cluster, clock=clock)
-        yield Desk(sink, readings, readings)
+        yield Desk(sink, readings, readings, readings)
         await sink.close()
         await readings.close()
 

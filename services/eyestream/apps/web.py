@@ -131,6 +131,7 @@ async def services(settings: Settings, metrics: WebMetrics) -> AsyncIterator[Ser
     try:
         yield Services(
             results=results,
+            dossiers=readings,
             readings=readings,
             audit=readings,
             feed=feed,

@@ -10,7 +10,7 @@ from eyestream.errors import Unavailable
 from eyestream.records import now
 from eyestream.sinks.audit import Actor, AuditPage, Entry
 from eyestream.sinks.base import Results
-from eyestream.sinks.readings import Answer, Fate, Reading, State, Verdict, Version
+from eyestream.sinks.readings import Answer, Dossier, Fate, Reading, State, Verdict, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class _Held:
 
 
 class MemoryReadings:
-    """A `Readings` and an `Audit`. Its worklist is the sink's own, which keeps what a reader decided."""
+    """A `Readings`, `Dossiers` and `Audit`. Its worklist is the sink's own, which keeps what a reader decided."""
 
     def __init__(self, results: Results, *, clock: Callable[[], float] = now) -> None:
         self._results = results
@@ -39,6 +39,14 @@ class MemoryReadings:
     async def readings(self, exam_ids: Sequence[str]) -> list[Reading | None]:
         """See `Readings.readings`."""
         return [await self._reading(exam_id) for exam_id in exam_ids]
+
+    async def dossier(self, exam_id: str, entry: Entry) -> Dossier | None:
+        """See `Dossiers.dossier`."""
+        await self.record([entry])
+        exam, reading = await self._results.exam(exam_id), await self._reading(exam_id)
+        if exam is None or reading is None:
+            return None
+        return Dossier(exam, reading, await self._results.screenings(exam_id))
 
     async def claim(self, exam_id: str, actor: Actor, *, for_s: float, seen: Version | None = None) -> Answer:
         """See `Readings.claim`."""

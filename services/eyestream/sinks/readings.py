@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, Self
 
-from eyestream.records import Decision
-from eyestream.sinks.audit import Actor
+from eyestream.records import Decision, Screening
+from eyestream.sinks.audit import Actor, Entry
+from eyestream.sinks.base import Exam
 
 _VERSION: Final = re.compile(r"([0-9]{1,15})\.([0-9]{1,15})\.([0-9]{1,15})")
 
@@ -91,6 +92,23 @@ class Read:
     by: str
     at: float
     until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """All that is kept of one exam; `results` are every result of its pictures, oldest first."""
+
+    exam: Exam
+    reading: Reading
+    results: list[Screening]
+
+
+class Dossiers(Protocol):
+    """Exams whole, as a reader needs them. Raises Unavailable."""
+
+    async def dossier(self, exam_id: str, entry: Entry) -> Dossier | None:
+        """The exam, once the look at it is on record; None when nothing is known of it, which is recorded as well."""
+        ...
 
 
 class Readings(Protocol):

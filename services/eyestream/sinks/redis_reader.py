@@ -46,7 +46,7 @@ class ResultsReader:
         """See `Results.exam`."""
         keys = await self._keys()
         [fields] = await self._server.run([Command(("HGETALL", keys.exam(exam_id)))])
-        return _exam(exam_id, _pairs(fields)) if fields else None
+        return exam_from(exam_id, pairs(fields)) if fields else None
 
     async def screening(self, exam_id: str, image_id: str, identity: Identity) -> Screening | None:
         """See `Results.screening`."""
@@ -98,7 +98,7 @@ class ResultsReader:
         )
         total: Counter[str] = Counter()
         for reply in replies:
-            total.update({name: int(count) for name, count in _pairs(reply).items()})
+            total.update({name: int(count) for name, count in pairs(reply).items()})
         return {name: count for name, count in sorted(total.items()) if count}
 
     async def conflicts(self, programme: str, *, limit: int = 50) -> list[Screening]:
@@ -146,14 +146,15 @@ class ResultsReader:
         return self._known
 
 
-def _pairs(reply: Any) -> dict[str, str]:
+def pairs(reply: Any) -> dict[str, str]:
     """A hash, whether the client made a dict of the answer or left it flat."""
     if isinstance(reply, Mapping):
         return dict(reply)
     return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
-def _exam(exam_id: str, fields: Mapping[str, str]) -> Exam:
+def exam_from(exam_id: str, fields: Mapping[str, str]) -> Exam:
+    """The exam that its hash tells of."""
     pictures: list[Picture] = []
     notes = []
     for name, value in fields.items():
@@ -196,7 +197,7 @@ def _entry(score: float, exam_id: str) -> WorklistEntry:
 
 
 def _events(reply: Any) -> list[tuple[str, dict[str, str]]]:
-    return [(identifier, _pairs(fields)) for identifier, fields in reply]
+    return [(identifier, pairs(fields)) for identifier, fields in reply]
 
 
 def _decided(fields: Mapping[str, str]) -> Decided:

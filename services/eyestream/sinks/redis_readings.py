@@ -14,9 +14,10 @@ from eyestream.errors import Misconfigured
 from eyestream.records import now
 from eyestream.sinks import codec
 from eyestream.sinks.audit import Actor, AuditPage, Entry
-from eyestream.sinks.readings import Answer, Reading, State, Verdict, Version
+from eyestream.sinks.readings import Answer, Dossier, Reading, State, Verdict, Version
 from eyestream.sinks.redis_client import Call, Command, Library, Server
 from eyestream.sinks.redis_keys import LAYOUT, Keys
+from eyestream.sinks.redis_reader import exam_from, pairs
 
 FIELDS: Final = (
     "programme",
@@ -38,7 +39,7 @@ _CURSOR: Final = re.compile(r"([0-9]{1,16})-([0-9]{1,16}):([0-9]{1,4})")
 
 
 class RedisReadings:
-    """A `Readings` and an `Audit` on one server or a cluster; learns the number of shards from the server.
+    """A `Readings`, `Dossiers` and `Audit` on one server or a cluster; learns the number of shards from the server.
 
     Every call is one round trip; `decide` and `reopen` need two. `audit_kept_s` is how long entries are kept.
     """
@@ -66,7 +67,26 @@ class RedisReadings:
         keys = await self._keys()
         replies = await self._server.run([Command(("HMGET", keys.exam(exam_id), *FIELDS)) for exam_id in exam_ids])
         at = self._clock()
-        return [_reading(exam_id, fields, at) for exam_id, fields in zip(exam_ids, replies, strict=True)]
+        return [reading_from(exam_id, fields, at) for exam_id, fields in zip(exam_ids, replies, strict=True)]
+
+    async def dossier(self, exam_id: str, entry: Entry) -> Dossier | None:
+        """See `Dossiers.dossier`. Two round trips."""
+        keys = await self._keys()
+        look = Command(("HGETALL", keys.exam(exam_id)))
+        reply, _ = await self._server.run([look, self._record(keys, entry)])
+        fields = pairs(reply)
+        reading = reading_from(exam_id, [fields.get(name) for name in FIELDS], self._clock())
+        if reading is None:
+            return None
+        names = [name.split(":")[1:] for name in fields if name.startswith("result:")]
+        texts = []
+        if names:
+            texts = await self._server.run(
+                [Command(("GET", keys.image(exam_id, image_id, identity))) for image_id, identity in names]
+            )
+        results = [codec.load_screening(text) for text in texts if text]
+        results.sort(key=lambda result: (result.timings.stored or 0, result.meta.image_id))
+        return Dossier(exam_from(exam_id, fields), reading, results)
 
     async def claim(self, exam_id: str, actor: Actor, *, for_s: float, seen: Version | None = None) -> Answer:
         """See `Readings.claim`."""
@@ -115,7 +135,7 @@ class RedisReadings:
         older = [one for one in found if before is None or one[0] < before]
         page = heapq.nlargest(limit + 1, older, key=lambda one: one[0])
         last = "{}-{}:{}".format(*page[limit - 1][0]) if len(page) > limit else None
-        return AuditPage(tuple(_entry(_pairs(fields)) for _, fields in page[:limit]), last)
+        return AuditPage(tuple(_entry(pairs(fields)) for _, fields in page[:limit]), last)
 
     async def close(self) -> None:
         """See `Readings.close`."""
@@ -159,7 +179,7 @@ class RedisReadings:
         who = (actor.who, actor.how, actor.request)
         call = Call(function, touched, [exam_id, *who, f"{at:.3f}", str(seen or ""), _EVENTS, self._keep_from(), *rest])
         [(fate, fields)] = await self._server.run([call])
-        return Answer(fate, _reading(exam_id, fields, at))
+        return Answer(fate, reading_from(exam_id, fields, at))
 
     async def _keys(self) -> Keys:
         if self._known is None:
@@ -170,7 +190,8 @@ class RedisReadings:
         return self._known
 
 
-def _reading(exam_id: str, values: Sequence[str | None], at: float) -> Reading | None:
+def reading_from(exam_id: str, values: Sequence[str | None], at: float) -> Reading | None:
+    """The reading that these `FIELDS` of an exam's hash tell of, at that time."""
     fields = dict(zip(FIELDS, values, strict=True))
     programme, pictures = fields["programme"], fields["version"]
     if programme is None or pictures is None:
@@ -204,12 +225,6 @@ def _place(cursor: str | None) -> tuple[int, int, int] | None:
         raise ValueError("not a place in the audit record")
     ms, seq, shard = map(int, match.groups())
     return ms, seq, shard
-
-
-def _pairs(reply: Any) -> dict[str, str]:
-    if isinstance(reply, Mapping):
-        return dict(reply)
-    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def _entry(fields: Mapping[str, str]) -> Entry:

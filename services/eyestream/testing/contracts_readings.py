@@ -3,7 +3,7 @@
 class TestMyReadings(ReadingsContract):
     @pytest.fixture
     async def desk(self, judge, clock):
-        yield Desk(sink=..., readings=..., audit=...)
+        yield Desk(sink=..., readings=..., dossiers=..., audit=...)
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import pytest
 
 from eyestream.sinks.audit import Actor, Audit, Entry
 from eyestream.sinks.base import Sink
-from eyestream.sinks.readings import Answer, Reading, Readings, Version
-from eyestream.testing.contracts_sink import Judge, a_screening
+from eyestream.sinks.readings import Answer, Dossiers, Reading, Readings, Version
+from eyestream.testing.contracts_sink import Judge, a_note, a_screening
 
 MORNING = 1_772_352_000.0
 QUARTER = 900.0
@@ -40,6 +40,7 @@ class Desk:
 
     sink: Sink
     readings: Readings
+    dossiers: Dossiers
     audit: Audit
 
     async def standing(self, exam_id: str = "exam-1") -> Reading:
@@ -224,6 +225,22 @@ class ReadingsContract:
             if (cursor := page.cursor) is None:
                 break
         assert sorted(read, key=str) == sorted(given, key=str)
+
+    async def test_a_dossier_is_the_whole_exam_and_the_look_at_it_is_on_record(self, desk: Desk) -> None:
+        await desk.sink.store([a_screening("img-2"), a_screening("img-3", ungradable="blur")])
+        await desk.sink.note_unreadable([a_note("img-4")])
+        look = Entry(actor=ADA, action="exam.viewed", at=MORNING, exam_id="exam-1")
+        dossier = await desk.dossiers.dossier("exam-1", look)
+        assert dossier is not None
+        assert dossier.reading == await desk.standing()
+        assert dossier.exam.decision == dossier.reading.decision
+        assert [picture.image_id for picture in dossier.exam.pictures] == ["img-1", "img-2", "img-3", "img-4"]
+        assert [note.reason for note in dossier.exam.unreadable] == ["truncated"]
+        assert {result.meta.image_id: result.findings for result in dossier.results} == {
+            name: a_screening(name).findings for name in ("img-1", "img-2", "img-3")
+        }
+        assert await desk.dossiers.dossier("exam-9", dataclasses.replace(look, exam_id="exam-9")) is None
+        assert {entry.exam_id for entry in await self.all_entries(desk)} == {"exam-1", "exam-9"}
 
     async def all_entries(self, desk: Desk) -> list[Entry]:
         """All that is on record, newest first."""

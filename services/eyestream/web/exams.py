@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
@@ -13,8 +12,9 @@ from eyestream.programmes import Programme
 from eyestream.records import Identifier
 from eyestream.sinks.readings import Answer, Reading, Version
 from eyestream.web import fhir
+from eyestream.web.exam_models import ClaimView, ExamView, ReadingView, VerdictIn
 from eyestream.web.guard import Decider, Reader, Visit
-from eyestream.web.models import ClaimView, ExamView, ReadingView, VerdictIn, etag, shown
+from eyestream.web.models import etag, shown
 from eyestream.web.problems import Problem, answers
 
 router = APIRouter(prefix="/v1/exams", tags=["exams"])
@@ -45,35 +45,23 @@ _REFUSALS: Final = {
 )
 async def exam(visit: Reader, exam_id: ExamId, if_none_match: IfNoneMatch = None) -> Response:
     """An exam with everything behind its decision."""
-    services = visit.services
-    known, results, [reading], _ = await asyncio.gather(
-        services.results.exam(exam_id),
-        services.results.screenings(exam_id),
-        services.readings.readings([exam_id]),
-        visit.record("exam.viewed", exam_id=exam_id),
-    )
-    if known is None or reading is None:
+    known = await visit.services.dossiers.dossier(exam_id, visit.entry("exam.viewed", exam_id=exam_id))
+    if known is None:
         raise _refusal("unknown")
-    tag = etag(reading.version)
+    tag = etag(known.reading.version)
     if if_none_match is not None and tag in [one.strip() for one in if_none_match.split(",")]:
         return Response(status_code=304, headers={"ETag": tag})
-    return shown(ExamView.of(known, reading, results, _programme(visit, known.programme)), headers={"ETag": tag})
+    return shown(ExamView.of(known, _programme(visit, known.exam.programme)), headers={"ETag": tag})
 
 
 @router.get("/{exam_id}/fhir", responses={200: {"content": {fhir.MEDIA_TYPE: {}}}, **answers(404)})
 async def report(visit: Reader, exam_id: ExamId) -> Response:
     """The exam as FHIR R4: a Bundle of a DiagnosticReport, its Observations and the Device that made them."""
-    services = visit.services
-    known, results, [reading], _ = await asyncio.gather(
-        services.results.exam(exam_id),
-        services.results.screenings(exam_id),
-        services.readings.readings([exam_id]),
-        visit.record("exam.exported", exam_id=exam_id),
-    )
-    if known is None or reading is None:
+    known = await visit.services.dossiers.dossier(exam_id, visit.entry("exam.exported", exam_id=exam_id))
+    if known is None:
         raise _refusal("unknown")
-    bundle = fhir.bundle(known, reading, results, _programme(visit, known.programme))
-    return Response(bundle, media_type=fhir.MEDIA_TYPE, headers={"ETag": etag(reading.version)})
+    bundle = fhir.bundle(known, _programme(visit, known.exam.programme))
+    return Response(bundle, media_type=fhir.MEDIA_TYPE, headers={"ETag": etag(known.reading.version)})
 
 
 @router.get(

@@ -13,7 +13,7 @@ from typing import Any, Final
 from eyestream.programmes import Programme
 from eyestream.records import Finding, Screening, utc
 from eyestream.sinks.base import Exam
-from eyestream.sinks.readings import Reading
+from eyestream.sinks.readings import Dossier, Reading
 
 MEDIA_TYPE: Final = "application/fhir+json"
 
@@ -32,13 +32,14 @@ _OUTCOMES: Final = {
 }
 
 
-def bundle(exam: Exam, reading: Reading, results: Sequence[Screening], programme: Programme | None) -> str:
+def bundle(dossier: Dossier, programme: Programme | None) -> str:
     """The exam as a Bundle in JSON. The same exam in the same state gives the same text, ids included.
 
     Raises ValueError where the library finds that it is no valid FHIR: a bug of ours.
     """
     from fhir.resources.R4B.bundle import Bundle
 
+    exam, reading, results = dossier.exam, dossier.reading, dossier.results
     newest = _newest(results)
     observations = [(result, finding) for result in newest for finding in (*result.findings, *result.quality)]
     subject = _subject(exam, results)

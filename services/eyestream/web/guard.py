@@ -81,7 +81,15 @@ class Visit:
         self, action: str, *, exam_id: str = "", image_id: str = "", programme: str = "", detail: str = ""
     ) -> None:
         """Put it on record. Before anything is shown: what cannot be recorded is not shown."""
-        entry = Entry(
+        entry = self.entry(action, exam_id=exam_id, image_id=image_id, programme=programme, detail=detail)
+        await self.services.audit.record([entry])
+
+    def entry(
+        self, action: str, *, exam_id: str = "", image_id: str = "", programme: str = "", detail: str = ""
+    ) -> Entry:
+        """The record's entry for what this visit is about to do."""
+        self.services.metrics.deeds.labels(action).inc()
+        return Entry(
             actor=self.actor,
             action=action,
             at=self.services.clock(),
@@ -90,8 +98,6 @@ class Visit:
             programme=programme,
             detail=detail,
         )
-        await self.services.audit.record([entry])
-        self.services.metrics.deeds.labels(action).inc()
 
 
 async def visit(

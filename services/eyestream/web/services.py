@@ -13,7 +13,7 @@ from eyestream.records import ImageMeta, Screening, now
 from eyestream.sinks.audit import Audit
 from eyestream.sinks.base import Results
 from eyestream.sinks.feed import Feed
-from eyestream.sinks.readings import Readings
+from eyestream.sinks.readings import Dossiers, Readings
 from eyestream.telemetry import WebMetrics
 from eyestream.web.principals import Principal
 
@@ -85,6 +85,7 @@ class Services:
     """All of it. `banks` gives the banks in service by programme, without blocking."""
 
     results: Results
+    dossiers: Dossiers
     readings: Readings
     audit: Audit
     feed: Feed

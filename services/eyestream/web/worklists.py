@@ -11,8 +11,9 @@ from fastapi import APIRouter, Path, Query, Response
 from eyestream.records import Slug, utc
 from eyestream.sinks.base import WorklistEntry
 from eyestream.sinks.readings import Reading
+from eyestream.web.exam_models import CountsView, ReadingView, WorklistView, WorkView
 from eyestream.web.guard import Reader, Visit
-from eyestream.web.models import CountsView, ReadingView, View, WorklistView, WorkView, shown
+from eyestream.web.models import View, shown
 from eyestream.web.problems import Problem, answers
 
 router = APIRouter(prefix="/v1/programmes", tags=["programmes"])

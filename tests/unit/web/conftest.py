@@ -109,6 +109,7 @@ class World:
         self.buckets = Buckets(10.0, 10_000, clock=self.clock)
         self.services = Services(
             results=self.sink,
+            dossiers=self.readings,
             readings=self.readings,
             audit=self.readings,
             feed=self.feed,

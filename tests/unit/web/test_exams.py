@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from eyestream.testing.messages import png
-from eyestream.web.models import ExamView
+from eyestream.web.exam_models import ExamView
 from eyestream.web.services import File
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 
+from eyestream.sinks.audit import Entry
 from eyestream.testing.contracts_readings import ADA
 from eyestream.web import fhir
 
@@ -100,12 +102,11 @@ async def test_an_exam_whose_only_picture_is_unreadable_is_a_valid_report_too(wo
 
 async def test_what_is_no_fhir_is_not_handed_out(world):
     await world.screen("exam-1")
-    exam, [reading] = await world.sink.exam("exam-1"), await world.readings.readings(["exam-1"])
-    screenings = await world.sink.screenings("exam-1")
-    import dataclasses
-
-    broken = dataclasses.replace(screenings[0].findings[0], condition="")
-    screenings[0] = dataclasses.replace(screenings[0], findings=(broken,))
+    dossier = await world.readings.dossier("exam-1", Entry(actor=ADA, action="exam.viewed", at=1.0))
+    [first, second] = dossier.results
+    broken = dataclasses.replace(first.findings[0], condition="")
+    bad = dataclasses.replace(dossier, results=[dataclasses.replace(first, findings=(broken,))])
     with pytest.raises(ValueError, match="code"):
-        fhir.bundle(exam, reading, screenings, None)
-    assert json.loads(fhir.bundle(exam, reading, screenings[1:], None))["type"] == "collection"
+        fhir.bundle(bad, None)
+    good = dataclasses.replace(dossier, results=[second])
+    assert json.loads(fhir.bundle(good, None))["type"] == "collection"

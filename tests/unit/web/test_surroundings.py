@@ -87,15 +87,12 @@ async def test_figures_tell_the_route_and_no_id(world):
 
 
 class Broken:
-    async def exam(self, exam_id):
+    async def dossier(self, exam_id, entry):
         raise RuntimeError(f"secret {exam_id}")
-
-    async def screenings(self, exam_id):
-        return []
 
 
 async def test_a_bug_is_a_problem_that_tells_nothing_and_a_line_in_the_log_without_ids(world, caplog):
-    world.change(results=Broken())
+    world.change(dossiers=Broken())
     with caplog.at_level(logging.INFO):
         answer = await world.client().get("/v1/exams/exam-77?token=sesame")
     assert answer.status_code == 500

@@ -15,7 +15,7 @@ async def busy(world):
 
     world.sink = MemorySink(Judge(), clock=world.clock)
     world.readings = MemoryReadings(world.sink, clock=world.clock)
-    world.change(results=world.sink, readings=world.readings, audit=world.readings)
+    world.change(results=world.sink, dossiers=world.readings, readings=world.readings, audit=world.readings)
     await world.sink.store(
         [a_screening(f"img-{number}", f"exam-{number}", probability=number / 10) for number in range(4, 10)]
     )
