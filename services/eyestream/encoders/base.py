@@ -18,7 +18,8 @@ class EncoderSpec:
 
     `height` and `width` are the input in pixels, `dim` the length of an embedding, `digest` the sha256 of the
     checkpoint's file, `preprocessing` a JSON object that `eyestream.decoding.Preprocessing` reads,
-    `instances` how many copies of the model the server runs.
+    `instances` how many copies of the model the server runs. `frames` is the number of B-scans where the encoder reads
+    volumes, and `channels` the numbers of a pixel; the line itself sends colour pictures.
     """
 
     name: str
@@ -29,6 +30,14 @@ class EncoderSpec:
     max_batch: int
     instances: int
     preprocessing: str
+    frames: int | None = None
+    channels: int = 3
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input: height, width, channels, and before them the frames of a volume."""
+        picture = (self.height, self.width, self.channels)
+        return picture if self.frames is None else (self.frames, *picture)
 
 
 class Encoder(Protocol):

@@ -40,7 +40,7 @@ class TritonEncoder:
     def __init__(self, client: InferenceServerClient, spec: EncoderSpec, *, timeout_s: float, may_reload: bool) -> None:
         self._client, self._spec, self._timeout_s, self._may_reload = client, spec, timeout_s, may_reload
         seeded = np.random.default_rng(0)
-        self._canary = seeded.integers(0, 256, (1, spec.height, spec.width, 3), dtype=np.uint8)
+        self._canary = seeded.integers(0, 256, (1, *spec.shape), dtype=np.uint8)
         self._expected: Vectors | None = None
         self._repairing = asyncio.Lock()
         self._repaired = -REPAIR_PAUSE_S
@@ -184,7 +184,8 @@ async def _describe(client: InferenceServerClient, model: str, *, timeout_s: flo
         shape = [int(size) for size in _tensor(config["input"], INPUT)["dims"]]
         (dim,) = (int(size) for size in _tensor(config["output"], OUTPUT)["dims"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
-        height, width, _ = shape
+        *frames, height, width, channels = shape
+        (depth,) = frames or [None]
         return EncoderSpec(
             name=model,
             digest=Digest(parameters["eyestream.digest"]),
@@ -194,6 +195,8 @@ async def _describe(client: InferenceServerClient, model: str, *, timeout_s: flo
             max_batch=int(config["max_batch_size"]),
             instances=sum(int(group.get("count", 1)) for group in config.get("instance_group", [])) or 1,
             preprocessing=parameters["eyestream.preprocessing"],
+            frames=depth,
+            channels=channels,
         )
     except (KeyError, ValueError, TypeError) as error:
         raise Misconfigured(
