@@ -185,7 +185,7 @@ async def _describe(client: InferenceServerClient, model: str, *, timeout_s: flo
         (dim,) = (int(size) for size in _tensor(config["output"], OUTPUT)["dims"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         *frames, height, width, channels = shape
-        (depth,) = frames or [None]
+        (depth,) = frames or (None,)
         return EncoderSpec(
             name=model,
             digest=Digest(parameters["eyestream.digest"]),
