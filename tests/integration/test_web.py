@@ -318,9 +318,10 @@ def test_several_processes_share_a_port_and_end_in_order_though_a_client_follows
 def test_ray_serve_hosts_the_same_service(ground: Ground, lot: list[Parcel], tmp_path: Path):
     [port] = free_ports(1)
     with serving(ground, tmp_path, "--serve", port=port) as service:
-        exam = lot[0].meta.exam_id
-        answer = service.get(f"/v1/exams/{exam}")
-        assert answer.status_code == 200, answer.text
+        answers = [service.get(f"/v1/exams/{parcel.meta.exam_id}") for parcel in lot[::4]]
+        assert [answer.status_code for answer in answers] == [200] * 6, answers[0].text
+        answer = next(one for one in answers if one.json()["reading"]["state"] == "open")
+        exam = answer.json()["exam_id"]
         assert len(answer.json()["results"]) == 4
         assert service.get(answer.json()["results"][0]["picture"]).status_code == 200
         assert service.client.put(f"/v1/exams/{exam}/claim").status_code == 200
