@@ -13,13 +13,15 @@ from eyestream.decoding.kinds import kind_of
 from eyestream.decoding.limits import Limits
 from eyestream.decoding.png import open_png
 from eyestream.decoding.preprocessing import Preprocessing
-from eyestream.decoding.resampling import luma, resample
+from eyestream.decoding.resampling import luma, resample, stretched_hsv
 from eyestream.decoding.source import Source, smallest_scale
 from eyestream.decoding.tiff import open_tiff
 from eyestream.records import Pixels
 
 _USUAL_FIELD: Final = 0.875
 """How much of the shorter side a field usually spans at the least."""
+_COPIES: Final = 5
+"""How often a picture lies in memory while its colours are changed, Pillow's own copies of it counted."""
 _OPENERS: Final[Mapping[str, Callable[[bytes, Limits], Source]]] = {
     "jpeg": open_jpeg,
     "png": open_png,
@@ -50,6 +52,9 @@ def decode(
     source = _OPENERS[kind_of(value, content_type)](value, limits)
     turn = orientation if orientation != 1 else source.orientation
     pixels, box, eighths = _read_large_enough(source, turn, (height, width), preprocessing, limits)
+    if preprocessing.colour == "stretched-hsv":
+        limits.check_memory(_COPIES * pixels.nbytes)
+        pixels = stretched_hsv(pixels)
     layout = lay_out(upright_size(box.size, turn), (height, width), preprocessing)
     resized = resample(
         pixels,
@@ -91,7 +96,7 @@ def _read(source: Source, eighths: int, limits: Limits) -> Pixels:
 
 
 def _scale(source: Source, size: tuple[float, float], into: tuple[int, int], preprocessing: Preprocessing) -> int:
-    """Eighths; without antialias the kernel must see the whole picture's own pixels."""
-    if not source.scales or not preprocessing.antialias:
+    """Eighths; without antialias, or with a contrast to raise, it must be the whole picture's own pixels."""
+    if not source.scales or not preprocessing.antialias or preprocessing.colour == "stretched-hsv":
         return 8
     return smallest_scale(size, lay_out(size, into, preprocessing).resized)

@@ -29,7 +29,8 @@ class Preprocessing(BaseModel):
     `crop_ratio`: for `shortest-side-crop`, how much of the resized shorter side remains (RETFound: 0.875).
     `interpolation` and `antialias`: with antialias the kernel widens as the picture shrinks, as Pillow does; without
     it, two or four neighbours are sampled, as `torch.nn.functional.interpolate` does by default.
-    `colour`: `grey` gives three equal channels of luma (RETFiner).
+    `colour`: `grey` gives three equal channels of luma (RETFiner); `stretched-hsv` hue, saturation and value of the
+      whole picture after its contrast was raised, before anything is cut or resized (VisionUnite).
     `fill`: the colour of what is filled, RGB.
     """
 
@@ -40,7 +41,7 @@ class Preprocessing(BaseModel):
     crop_ratio: Annotated[float, Field(ge=0.25, le=1, allow_inf_nan=False)] = 1.0
     interpolation: Literal["bicubic", "bilinear", "area", "lanczos"] = "bicubic"
     antialias: bool = True
-    colour: Literal["rgb", "grey"] = "rgb"
+    colour: Literal["rgb", "grey", "stretched-hsv"] = "rgb"
     fill: tuple[Channel, Channel, Channel] = (0, 0, 0)
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from eyestream.decoding import Limits, Preprocessing, decode
+from eyestream.decoding.resampling import stretched_hsv
 from eyestream.errors import Rejected
 from eyestream.testing.eyes import Eye, render
 
@@ -155,3 +156,32 @@ def test_importing_it_loads_no_optional_decoder():
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "set()"
+
+
+def test_colours_are_stretched_over_the_whole_picture_before_it_is_cut_and_resized():
+    eye = render(Eye(), 1, (300, 300))
+    buffer = io.BytesIO()
+    Image.fromarray(eye).save(buffer, "PNG")
+    out = to_input(buffer.getvalue(), size=(64, 64), shape="shortest-side-crop", colour="stretched-hsv")
+    expected = Image.fromarray(stretched_hsv(eye)).resize((64, 64), BICUBIC)
+    assert np.array_equal(out, np.asarray(expected))
+
+
+def test_a_jpeg_is_read_at_full_size_where_its_colours_are_stretched():
+    eye = render(Eye(), 1)
+    buffer = io.BytesIO()
+    Image.fromarray(eye).save(buffer, "JPEG", quality=95)
+    out = to_input(buffer.getvalue(), size=(64, 64), colour="stretched-hsv")
+    whole = np.asarray(Image.open(io.BytesIO(buffer.getvalue())))
+    expected = np.asarray(Image.fromarray(stretched_hsv(whole)).resize((64, 64), BICUBIC)).astype(int)
+    assert np.abs(out[..., 2].astype(int) - expected[..., 2]).max() <= 3
+
+
+def test_a_picture_too_large_to_change_its_colours_is_refused():
+    buffer = io.BytesIO()
+    Image.new("RGB", (1000, 1000)).save(buffer, "PNG")
+    small = Limits(max_memory=14_000_000)
+    steps = {"height": 64, "width": 64, "limits": small}
+    decode(buffer.getvalue(), preprocessing=Preprocessing(), **steps)
+    with pytest.raises(Rejected, match="export it smaller"):
+        decode(buffer.getvalue(), preprocessing=Preprocessing(colour="stretched-hsv"), **steps)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from eyestream.decoding.geometry import Box
-from eyestream.decoding.resampling import luma, resample
+from eyestream.decoding.resampling import luma, resample, stretched_hsv
 
 
 def whole(pixels):
@@ -51,3 +51,29 @@ def test_grey_stays_two_dimensional(pattern):
 
 def test_luma_weighs_green_most():
     assert luma(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)).tolist() == [[76, 150, 29]]
+
+
+def test_a_stretched_channel_starts_at_one_and_wraps_where_it_was_full():
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[:2] = 255
+    hsv = stretched_hsv(pixels)
+    assert np.array_equal(hsv[..., 2], np.where(pixels[..., 0] == 255, 0, 1))
+
+
+def test_hue_is_that_of_the_picture_after_its_contrast_was_raised_and_its_channels_were_stretched(pattern):
+    mean = int(np.asarray(Image.fromarray(pattern).convert("L")).mean() + 0.5)
+    raised = np.clip(mean + 1.3 * (pattern.astype(np.float64) - mean), 0, 255).astype(np.uint8).astype(int)
+    stretched = (raised - raised.min((0, 1)) + 1) % 256
+    red, green, blue = np.moveaxis(stretched, -1, 0)
+    top, low = stretched.max(-1), stretched.min(-1)
+    value = stretched_hsv(pattern)[..., 2].astype(int)
+    assert np.abs(value - top).max() <= 1
+    saturation = stretched_hsv(pattern)[..., 1].astype(int)
+    shown = (top > 60) & ((red - blue != 0) | (green - blue != 0))
+    assert np.abs(saturation - 255 * (top - low) / np.maximum(top, 1))[shown].max() <= 6
+
+
+def test_a_grey_picture_has_no_saturation_when_stretched(pattern):
+    hsv = stretched_hsv(luma(pattern))
+    assert hsv.shape == (*pattern.shape[:2], 3)
+    assert hsv[..., 1].max() == 0
