@@ -303,15 +303,25 @@ def test_several_processes_share_a_port_and_end_in_order_though_a_client_follows
     with serving(ground, tmp_path, processes=2) as service:
         answers = [service.get("/v1/me").status_code for _ in range(20)]
         assert answers == [200] * 20
-        children = subprocess.run(
-            ["pgrep", "-P", str(service.process.pid)], capture_output=True, text=True, check=True
-        ).stdout.split()
+        children = children_of(service)
         assert len(children) == 1
         with service.client.stream("GET", "/v1/events") as stream:
             next(stream.iter_lines())
             service.process.send_signal(signal.SIGTERM)
             assert service.process.wait(20) == 0
         assert not Path(f"/proc/{children[0]}").exists()
+
+
+def children_of(service: Service) -> list[str]:
+    told = subprocess.run(["pgrep", "-P", str(service.process.pid)], capture_output=True, text=True, check=True)
+    return told.stdout.split()
+
+
+def test_a_killed_service_leaves_no_process_behind_on_its_port(ground: Ground, tmp_path: Path):
+    with serving(ground, tmp_path, processes=2) as service:
+        [child] = children_of(service)
+        service.process.kill()
+        ground.wait(lambda: not Path(f"/proc/{child}").exists(), "the other process ends", within_s=20)
 
 
 @pytest.mark.serve
