@@ -286,15 +286,18 @@ def test_nothing_that_the_service_logged_or_recorded_names_a_subject(
 def test_while_triton_is_away_results_are_shown_and_scores_asked_to_come_again(
     ground: Ground, service: Service, lot: list[Parcel]
 ):
+    def score() -> httpx.Response:
+        return service.client.post("/v1/scores", params={"programme": "demo"}, content=lot[0].value)
+
     ground.stack.kill("triton")
     try:
         assert shown(service, lot[0].meta.exam_id)
-        answer = service.client.post("/v1/scores", params={"programme": "demo"}, content=lot[0].value)
+        answer = score()
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:eyestream:problem:unavailable")
+        assert answer.headers["retry-after"]
     finally:
         ground.stack.start("triton")
-    answer = service.client.post("/v1/scores", params={"programme": "demo"}, content=lot[0].value)
-    assert answer.status_code == 200, answer.text
+    ground.wait(lambda: score().status_code == 200, "scoring again", within_s=30)
 
 
 def test_several_processes_share_a_port_and_end_in_order_though_a_client_follows_events(
