@@ -24,6 +24,11 @@ ROOT = Path(__file__).parents[1]
 STATES = ROOT / ".eyestream" / "tests"
 """Not pytest's temporary folder: what a killed run leaves running must be found by the next one."""
 
+# On a laptop every run looks somewhere else; in CI a change is judged by the same cases as the one before it.
+hypothesis.settings.register_profile("laptop", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "laptop")  # noqa: TID251
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
