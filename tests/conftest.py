@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from kafka.admin import KafkaAdminClient
 from onnx import GraphProto
