@@ -83,6 +83,12 @@ class Api:
         """Whether an object is there."""
         return self._client.get(path).status_code == httpx.codes.OK
 
+    def check(self, path: str) -> None:
+        """Nothing, where the answer is good; for /readyz and the like."""
+        answer = self._client.get(path)
+        if answer.is_error:
+            raise httpx.HTTPStatusError(answer.text, request=answer.request, response=answer)
+
     def items(self, path: str, **query: str) -> list[Object]:
         """The objects of a list."""
         found: list[Object] = self.get(path, **query)["items"]

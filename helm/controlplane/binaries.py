@@ -100,14 +100,14 @@ _KUBERAY: Final = "github.com/ray-project/kuberay/ray-operator"
 _KEDA: Final = "github.com/kedacore/keda/v2"
 
 MODULES: Final = (
-    Module("etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, 2),
+    Module("etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, 3),
     Module(
         "kubernetes",
         {
             name: f"k8s.io/kubernetes/cmd/{name}"
             for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
         },
-        12,
+        16,
         _versions(),
     ),
     Module("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, 3, extras=_stages),
@@ -162,7 +162,8 @@ def _build(module: Module, to: Path, say: Callable[[str], None]) -> None:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         if done.returncode:
-            raise Misconfigured(f"{name} cannot be built in {module.path}: {done.stdout.strip()[-2000:]}")
+            why = done.stdout.strip()[-2000:] or f"go ended with {done.returncode}"
+            raise Misconfigured(f"{name} cannot be built in {module.path}: {why}")
     if module.extras is not None:
         module.extras(to)
     say(f"built {names} in {time.monotonic() - began:.0f} s, {_cpu_s() - used:.0f} CPU s")

@@ -135,8 +135,9 @@ class ApiServer(Program):
         return Command(self._argv(place, flags))
 
     def ready(self, place: Place) -> None:
-        """Read a namespace that it makes itself."""
+        """It calls itself ready, once its roles are written, and a namespace that it makes itself can be read."""
         with patiently(), client(self._keys, place) as api:
+            api.check("/readyz")
             api.get("/api/v1/namespaces/kube-system")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from chartkit import manifests, render
 from controlplane.cluster import Failed
@@ -46,10 +48,18 @@ def test_a_restricted_namespace_accepts_every_pod_of_every_shape(site: Site, sha
             f"{site.path}/pods",
             {
                 "metadata": {"name": f"p{number}", "labels": pod.labels},
-                "spec": {**pod.spec, "serviceAccountName": "default"},
+                "spec": {**pod.spec, "serviceAccountName": "default", "volumes": _volumes(pod.spec)},
             },
             dryRun="All",
         )
+
+
+def _volumes(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """A StatefulSet's claims are added to its pods by its controller; here empty folders stand for them."""
+    volumes = spec.get("volumes", [])
+    mounted = {mount["name"] for container in spec["containers"] for mount in container.get("volumeMounts", [])}
+    missing = sorted(mounted - {volume["name"] for volume in volumes})
+    return [*volumes, *({"name": name, "emptyDir": {}} for name in missing)]
 
 
 def test_a_restricted_namespace_refuses_what_is_not_restricted(site: Site):
