@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 STATES = ROOT / ".eyestream" / "tests"
 """Not pytest's temporary folder: what a killed run leaves running must be found by the next one."""
 
+LAST_LINES = 30
+
 # On a laptop every run looks somewhere else; in CI a change is judged by the same cases as the one before it.
 hypothesis.settings.register_profile("laptop", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
@@ -35,6 +37,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require", action="store_true", help="fail, do not skip, where the local stack cannot start (as with CI=true)"
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show beside a failure what the stack it happened on has said last: its state folder goes with the tests."""
+    report = yield
+    used = getattr(item, "funcargs", {})
+    stack = used["ground"].stack if "ground" in used else used.get("stack")
+    if report.failed and isinstance(stack, Stack):
+        for log in sorted(stack.log("kafka").parent.glob("*.log")):
+            lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+            report.sections.append((f"end of {log.name}", "\n".join(lines)))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,7 @@ class KafkaBroker:
             self._loop.call_soon_threadsafe(self._changed.set)
 
     async def _write(self, key: bytes | None, value: bytes, headers: Headers) -> None:
-        from kafka.errors import KafkaError, MessageSizeTooLargeError, RetriableError
+        from kafka.errors import KafkaError, MessageSizeTooLargeError
 
         async with self._producing:
             if self._producer is None:
@@ -129,9 +129,9 @@ class KafkaBroker:
         try:
             await asyncio.to_thread(self._send, producer, key, value, headers)
         except KafkaError as error:
-            if not isinstance(error, RetriableError):
-                # An idempotent producer that Kafka refused once never sends again.
-                await self._drop(producer)
+            # An idempotent producer that gave a record up, refused or out of time, may never send again: the next
+            # attempt gets a new one.
+            await self._drop(producer)
             if isinstance(error, MessageSizeTooLargeError) and value:
                 raise
             raise Unavailable("kafka", f"dead letter not written: {type(error).__name__}") from error

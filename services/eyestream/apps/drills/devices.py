@@ -6,7 +6,7 @@ import hashlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from eyestream.apps.drills.pictures import Parcel
 from eyestream.apps.drills.run import Run
@@ -24,6 +24,7 @@ class Device:
     """Takes the good pictures out of the run's lot and sends them itself.
 
     What the run then expects is what a device must make of the files: same pixels, its own names and pseudonyms.
+    Leaving its block ends a program that still runs.
     """
 
     def __init__(self, run: Run) -> None:
@@ -33,6 +34,14 @@ class Device:
         self._key = self._folder / "site.key"
         create_key(self._key)
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
 
     def start(self) -> None:
         """Begin to send; returns at once."""

@@ -22,6 +22,7 @@ from eyestream.records import HEADER_REF
 
 BAD_SHARE: Final = 0.08
 AWAY_S: Final = 20.0
+HALTED_S: Final = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ def _neighbour_takes_over(run: Run) -> None:
 def _crash_before_commit(run: Run) -> None:
     """Kafka is halted, so that results are stored and cannot be acknowledged; then the line is killed."""
     stack = run.ground.stack
+    run.lot.parcels.sort(key=lambda parcel: parcel.meta is None)  # a dead letter would wait for Kafka, and the line too
     run.send()
     run.until_stored(0.1)
     stack.kill("kafka", signal=signal.SIGSTOP)
@@ -145,17 +147,29 @@ def _store_away(run: Run) -> None:
     away.rename(store)
 
 
+def _kafka_halted(run: Run) -> None:
+    """Kafka keeps its connections and answers nothing, until dead letters run out of time and members are missed."""
+    run.send()
+    run.until_stored(0.25)
+    run.fault()
+    run.ground.stack.kill("kafka", signal=signal.SIGSTOP)
+    try:
+        time.sleep(HALTED_S)
+    finally:
+        run.ground.stack.kill("kafka", signal=signal.SIGCONT)
+
+
 def _device_cut_off(run: Run) -> None:
     """The real device program sends, and its broker vanishes; what it holds waits in the spool."""
-    device = devices.Device(run)
-    device.start()
-    run.until_stored(0.05)
-    run.demand(device.sends(), "the device had sent everything before the broker went")
-    run.fault()
-    run.ground.stack.kill("kafka")
-    time.sleep(3)
-    run.ground.stack.start("kafka")
-    run.demand(device.wait() == 0, "the device's program did not end well")
+    with devices.Device(run) as device:
+        device.start()
+        run.until_stored(0.05)
+        run.demand(device.sends(), "the device had sent everything before the broker went")
+        run.fault()
+        run.ground.stack.kill("kafka")
+        time.sleep(3)
+        run.ground.stack.start("kafka")
+        run.demand(device.wait() == 0, "the device's program did not end well")
     run.send()  # the bad ones, which no device of ours would send
 
 
@@ -254,6 +268,7 @@ SCENARIOS: Final = (
     Scenario("triton-away", f"Triton away for {AWAY_S:.0f} s", SERVE, _triton_away),
     Scenario("redis-killed", "kill -9 of Redis, started again from its file", SERVE, _redis_killed),
     Scenario("kafka-killed", "kill -9 of Kafka, started again", SERVE, _kafka_killed),
+    Scenario("kafka-halted", f"Kafka frozen for {HALTED_S:.0f} s", SERVE, _kafka_halted),
     Scenario("device-cut-off", "kill -9 of Kafka while a device sends", SERVE, _device_cut_off),
     Scenario("store-away", "object store unmounted for 5 s", SERVE, _store_away),
     Scenario("bank-swapped", "a new bank put into service", SERVE, _bank_swapped),
