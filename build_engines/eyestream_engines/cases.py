@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 PARITY: Final = SHELF / "parity"
+NO_ENCODERS: Final = {
+    "visionunite_llm": "a language model gives words and no embedding (docs/decisions/0014-what-is-an-encoder.md)",
+}
+"""Cases that nothing here is built for, and why."""
 _TOKENS: Final = ("pos_embed", "cls_token", "mask_token", "reg_token", "register_tokens", "embedding")
 """Whatever has one of these in its name is small, as trained tables of tokens and positions are."""
 _SMALL: Final = 0.02

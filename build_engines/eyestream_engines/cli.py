@@ -45,7 +45,8 @@ def main() -> None:
 @app.command("list")
 def list_() -> None:
     """Every encoder there is a description of."""
-    table = Table("encoder", "what it is", "modalities", "input", "embedding", "licence", box=None, pad_edge=False)
+    columns = ("encoder", "what it is", "modalities", "input", "embedding", "used by", "licence")
+    table = Table(*columns, box=None, pad_edge=False)
     for encoder in map(EncoderFile.load, names()):
         size = f"{encoder.input.height}x{encoder.input.width}"
         frames = f"{encoder.input.frames}x" if encoder.input.frames else ""
@@ -55,6 +56,7 @@ def list_() -> None:
             " ".join(encoder.modalities),
             f"{frames}{size}",
             str(encoder.output.dim),
+            encoder.input.served_by.partition(":")[0],
             encoder.licence,
         )
     (out if out.is_terminal else Console(width=_WIDE)).print(table)
@@ -64,6 +66,7 @@ def list_() -> None:
 def describe(name: Name) -> None:
     """One encoder: where its weights are, their format, preparation, pooling, bounds."""
     encoder = EncoderFile.load(name)
+    out.print(f"{'used by':32} {encoder.input.served_by}", markup=False, highlight=False, soft_wrap=True)
     for key, value in _flat(encoder.model_dump(exclude_none=True)):
         out.print(f"{key:32} {value}", markup=False, highlight=False, soft_wrap=True)
 

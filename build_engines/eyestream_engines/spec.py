@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from eyestream.decoding.preprocessing import Preprocessing
+from eyestream.encoders.base import COLOURS
 from eyestream.errors import Misconfigured
 from eyestream.records import Digest, Slug
 from eyestream_engines.architectures import Architecture, Positive, Table
@@ -100,6 +101,15 @@ class Input(Table):
     def channels(self) -> int:
         """How many numbers a pixel has."""
         return len(self.mean)
+
+    @property
+    def served_by(self) -> str:
+        """Whether the line can use the engine, or only a caller of Triton; in words for a person."""
+        if self.frames is not None:
+            return f"Triton alone: it reads volumes of {self.frames} B-scans, and the line sends single pictures"
+        if self.channels != COLOURS:
+            return f"Triton alone: it reads {self.channels} numbers a pixel, and the line sends {COLOURS}"
+        return "the line"
 
 
 class Output(Table):

@@ -20,7 +20,7 @@ from eyestream.errors import Misconfigured
 from eyestream.records import Digest, Pixels
 from eyestream_engines import building, checkpoints, gates, triton_config
 from eyestream_engines.building import Told
-from eyestream_engines.cases import Case
+from eyestream_engines.cases import NO_ENCODERS, Case
 from eyestream_engines.families import family_of
 from eyestream_engines.gates import Floats, Reading
 from eyestream_engines.heads import parity
@@ -93,6 +93,8 @@ def _distinct(case: Case) -> list[EncoderFile]:
     for encoder in case.encoders:
         facts = encoder.model_dump_json(include={"architecture", "checkpoint", "output", "text"})
         kept.setdefault(facts, encoder)
+    if case.name in NO_ENCODERS:
+        raise Misconfigured(f"nothing is built for the parity case {case.name}: {NO_ENCODERS[case.name]}")
     if not kept:
         raise Misconfigured(f"no encoder of build_engines/encoders names the parity case {case.name}")
     return list(kept.values())

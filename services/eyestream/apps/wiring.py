@@ -86,6 +86,7 @@ async def connect(settings: Settings, metrics: Metrics) -> Wired:
             may_reload=settings.triton.may_reload,
         )
     )
+    encoder.spec.require_pictures()
     preprocessing = Preprocessing.from_json(encoder.spec.preprocessing)
     banks = await asyncio.to_thread(
         BanksInService,

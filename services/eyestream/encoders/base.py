@@ -7,9 +7,13 @@ with these methods and run `eyestream.testing.contracts.EncoderContract` on it (
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
+from eyestream.errors import Misconfigured
 from eyestream.records import Digest, Pixels, Vectors
+
+COLOURS: Final = 3
+"""Channels of the pictures that the line sends, the grey ones too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,16 @@ class EncoderSpec:
         """Of one input: height, width, channels, and before them the frames of a volume."""
         picture = (self.height, self.width, self.channels)
         return picture if self.frames is None else (self.frames, *picture)
+
+    def require_pictures(self) -> None:
+        """Raises Misconfigured when the engine reads anything but colour pictures, which is all that the line sends."""
+        if self.frames is None and self.channels == COLOURS:
+            return
+        told = " x ".join(map(str, self.shape))
+        raise Misconfigured(
+            f"the engine {self.name} reads {told} numbers, and the line sends single pictures, height x width x 3: "
+            "name another engine in [triton] model, and ask this one through Triton directly"
+        )
 
 
 class Encoder(Protocol):

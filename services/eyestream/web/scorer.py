@@ -104,6 +104,7 @@ class LineScorer:
             if self._engine is None:
                 encoder = await self._connect()
                 spec, shelf = encoder.spec, Shelf(self._shelf)
+                spec.require_pictures()
                 preprocessing = Preprocessing.from_json(spec.preprocessing)
                 banks = await asyncio.to_thread(shelf.open, spec.digest, preprocessing.digest)
                 intake = Intake(preprocessing=preprocessing, height=spec.height, width=spec.width, limits=self._limits)

@@ -11,6 +11,8 @@ from tritonclient.grpc import model_config_pb2
 from eyestream.decoding import Preprocessing
 from eyestream.errors import Misconfigured
 from eyestream_engines import triton_config
+from eyestream_engines.cases import NO_ENCODERS, Case, shipped
+from eyestream_engines.heads import parity
 from eyestream_engines.spec import SHELF, EncoderFile
 
 REPOSITORY = SHELF.parent / "model_repository"
@@ -57,3 +59,17 @@ def test_the_configuration_says_what_the_worker_reads() -> None:
 def test_another_checkpoint_makes_another_configuration() -> None:
     encoder = EncoderFile.load("eyestream-demo")
     assert triton_config.render(encoder, encoder.digest()) != triton_config.render(encoder, "0" * 64)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("case", list(shipped()), ids=lambda case: case.name)
+def test_every_parity_case_is_an_encoders_or_has_a_reason_not_to_be(case: Case) -> None:
+    used = bool(case.encoders) or case.name == parity.CASE
+    assert used != (case.name in NO_ENCODERS)
+
+
+def test_an_encoder_says_whether_the_line_can_use_it() -> None:
+    told = {name: EncoderFile.load(name).input.served_by for name in NAMES}
+    assert told["octcube"] == "Triton alone: it reads volumes of 60 B-scans, and the line sends single pictures"
+    assert told["octcube-ir-enface"] == told["retinavlm"] == "the line"
+    volumes = {"octcube", "octcube-ir", "octcube-ef", "octcube-multitask"}
+    assert {name for name, by in told.items() if by != "the line"} == volumes
