@@ -171,6 +171,33 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+def scaling(
+    encoders: Annotated[list[str] | None, typer.Argument(help="which; all that read pictures unless named")] = None,
+    *,
+    pictures: Annotated[Path | None, typer.Option(help="a folder of photographs, *.jpg; drawn ones otherwise")] = None,
+    page: Annotated[Path | None, typer.Option(help="write the table as a page of Markdown")] = None,
+    threads: Annotated[int, typer.Option(help="threads of torch", min=1)] = 1,
+) -> None:
+    """Measure what it changes in vectors that the line decodes large JPEGs at a smaller scale."""
+    import torch
+
+    from eyestream_engines import scaling
+
+    torch.set_num_threads(threads)
+    taken = scaling.photographs(pictures) if pictures else scaling.drawn()
+    told = (
+        f"{len(taken)} photographs of {pictures.name}" if pictures else f"{len(taken)} drawn eyes of 2 to 8 megapixels"
+    )
+    effects = []
+    for encoder in map(EncoderFile.load, encoders or names()):
+        if encoder.input.frames is None and (encoder.parity or encoder.checkpoint.file):
+            effects.append(scaling.measure(encoder, taken, scaling.synthetic))
+            out.print(effects[-1].row(), markup=False, highlight=False, soft_wrap=True)
+    if page is not None:
+        page.write_text("\n".join(scaling.page(effects, pictures=told)) + "\n")
+
+
 @contextlib.contextmanager
 def _progress(steps: tuple[str, ...]) -> Iterator[Callable[[str, float], None]]:
     """A bar over the steps; where nobody watches, a line for each step."""
