@@ -132,7 +132,11 @@ def _make(
         "schema_version": 1,
         "name": name,
         "encoder": {"name": encoder.name, "title": encoder.title, "licence": encoder.licence},
-        "checkpoint": {"sha256": digest, "bytes": checkpoint.stat().st_size},
+        "checkpoint": {
+            "sha256": digest,
+            "bytes": checkpoint.stat().st_size,
+            "published": encoder.published.holds(digest) if encoder.published else None,
+        },
         "target": asdict(compiler.target),
         "compiled": dict(compiled),
         "run_here": answer is not None,

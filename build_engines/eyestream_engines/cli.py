@@ -144,6 +144,8 @@ def build(
     _say(
         "published", f"{built.folder} for {target['compiler']} {target['version']} {target['gpu'] or 'on a processor'}"
     )
+    if built.manifest["checkpoint"]["published"] is False:
+        _say("another file", f"its sha256 is none of those published for {encoder}: trained further, or converted")
     if not built.manifest["run_here"]:
         _say("not run", "this machine has no GPU to run the plan on; its numbers were not compared")
 

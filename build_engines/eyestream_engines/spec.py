@@ -31,6 +31,10 @@ class Published(Table):
     gated: bool = False
     sha256: tuple[str, ...] = ()
 
+    def holds(self, digest: Digest) -> bool | None:
+        """Whether a file of that sha256 is one of the published; None where their hashes are not known here."""
+        return digest in self.sha256 if self.sha256 else None
+
 
 class Checkpoint(Table):
     """How the weights lie in their file.

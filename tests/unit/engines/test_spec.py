@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from google.protobuf import text_format
@@ -10,6 +11,7 @@ from tritonclient.grpc import model_config_pb2
 
 from eyestream.decoding import Preprocessing
 from eyestream.errors import Misconfigured
+from eyestream.records import Digest
 from eyestream_engines import triton_config
 from eyestream_engines.cases import NO_ENCODERS, Case, shipped
 from eyestream_engines.heads import parity
@@ -65,6 +67,22 @@ def test_another_checkpoint_makes_another_configuration() -> None:
 def test_every_parity_case_is_an_encoders_or_has_a_reason_not_to_be(case: Case) -> None:
     used = bool(case.encoders) or case.name == parity.CASE
     assert used != (case.name in NO_ENCODERS)
+
+
+def test_a_file_is_the_published_one_or_another_or_nobody_knows() -> None:
+    flair = EncoderFile.load("flair").published
+    assert flair is not None
+    assert flair.holds(Digest("050334cd934fa3126435c202c41f493ca222fc3fe3ea9c50cf21f67c792a1440")) is True
+    assert flair.holds(Digest("0" * 64)) is False
+    assert flair.model_copy(update={"sha256": ()}).holds(Digest("0" * 64)) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_hash_in_an_encoder_file_is_one(name: str) -> None:
+    encoder = EncoderFile.load(name)
+    written = [*(encoder.published.sha256 if encoder.published else ())]
+    written += [encoder.wording.vocabulary_sha256] if encoder.wording else []
+    assert all(re.fullmatch("[0-9a-f]{64}", one) for one in written)
 
 
 def test_an_encoder_says_whether_the_line_can_use_it() -> None:
