@@ -101,6 +101,29 @@ def inspect(
 
 
 @app.command()
+def fetch(
+    encoder: Name,
+    *,
+    file: Annotated[str | None, typer.Option(help="which of its published files; the first unless named")] = None,
+    output: Annotated[Path, typer.Option("--output", "--out", help="the folder it goes to")] = Path("checkpoints"),
+) -> None:
+    """Bring a published checkpoint from the model hub (HF_ENDPOINT, HF_TOKEN); goes on where it was ended."""
+    from eyestream_engines import fetching
+
+    described = EncoderFile.load(encoder)
+    offer = fetching.look(described, file)
+    _say("file", f"{offer.file} of {offer.repository} at {offer.commit}, {offer.size:,} bytes")
+    _say("licence", f"{described.licence}; its page says {offer.licence or 'nothing'}")
+    _say("announced", f"sha256 {offer.sha256}" if offer.sha256 else "no sha256")
+    with _progress(("hash",)) as told:
+        path, digest = fetching.fetch(described, offer, output, lambda done, size: told("hash", done / max(size, 1)))
+    _say("sha256", digest)
+    if described.published and described.published.holds(digest) is None:
+        _say("", f"none is known of {encoder}: this is the hub's word alone")
+    _say("fetched", f"{path}: eyestream-engines build {encoder} --checkpoint {path}")
+
+
+@app.command()
 def build(
     encoder: Name,
     *,

@@ -24,9 +24,13 @@ Bound = Annotated[float, Field(gt=0)]
 
 
 class Published(Table):
-    """Where the file can be had: its names there, whether one must ask, and what is known of its bytes."""
+    """Where the file can be had: its names there, whether one must ask, and what is known of its bytes.
+
+    `hub`: the repository on the model hub; `{stem}` in it stands for the file's name without its ending.
+    """
 
     where: str
+    hub: str | None = None
     files: tuple[str, ...] = ()
     gated: bool = False
     sha256: tuple[str, ...] = ()
