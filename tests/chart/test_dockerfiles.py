@@ -129,3 +129,11 @@ def test_the_engines_tensorrt_is_the_chart_s():
     assert _pins("tensorrt")["tensorrt-cu13-bindings"].startswith(values["engines"]["tensorrt"] + ".")
     image = values["images"]["triton"]
     assert stages(FILES[1])["engines"].base == f"{image['registry']}/{image['repository']}:{image['tag']}"
+
+
+def test_whoever_installs_the_project_editable_has_what_its_build_backend_needs_for_that():
+    """`--no-build-isolation` brings nothing: hatchling makes an editable wheel with `editables`, or not at all."""
+    pinned = (ROOT / "requirements" / "build.txt").read_text()
+    editable = [file for file in FILES if "--no-build-isolation --editable" in file.read_text()]
+    assert editable
+    assert re.search(r"^editables==", pinned, re.MULTILINE)
