@@ -61,9 +61,10 @@ def golden(shape: Path) -> Path:
 
 def _helm(arguments: Sequence[str], values: dict[str, Any] | None) -> str:
     extra = [] if values is None else ["-f", "-"]
+    text: str | None = None if values is None else yaml.safe_dump(values)
     done = subprocess.run(
         [str(tools.helm()), *arguments, *extra],
-        input=None if values is None else yaml.safe_dump(values),
+        input=text,
         capture_output=True,
         text=True,
         check=False,
