@@ -126,12 +126,17 @@ def _make(
     if answer is not None:
         readings.append(gates.require(gates.half("engine", expected, answer, encoder)))
     shutil.rmtree(work)
-    config = triton_config.render(encoder, digest, name=name, backend=backend)
+    config = triton_config.render(encoder, encoder.identity(digest), name=name, backend=backend)
     (folder / "config.pbtxt").write_text(config)
     return {
         "schema_version": 1,
         "name": name,
-        "encoder": {"name": encoder.name, "title": encoder.title, "licence": encoder.licence},
+        "encoder": {
+            "name": encoder.name,
+            "title": encoder.title,
+            "licence": encoder.licence,
+            "digest": encoder.identity(digest),
+        },
         "checkpoint": {
             "sha256": digest,
             "bytes": checkpoint.stat().st_size,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What an encoder's network is made of, in float32, and the sha256 of the file it came from."""
+    """What an encoder's network is made of, in float32, and the encoder's identity: its digest."""
 
     tensors: Mapping[str, Tensor]
     digest: Digest
@@ -54,7 +54,7 @@ def read(encoder: EncoderFile, path: Path, *, progress: files.Progress = lambda 
     """The encoder's weights from a file; raises Misconfigured with every fault at once, and the format it rather is."""
     held = files.read(path)
     weights = select(encoder, held, source=str(path))
-    return Weights(weights, files.digest(path, progress))
+    return Weights(weights, encoder.identity(files.digest(path, progress)))
 
 
 def select(encoder: EncoderFile, held: Mapping[str, Any], *, source: str = "the checkpoint") -> dict[str, Tensor]:

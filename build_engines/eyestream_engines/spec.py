@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from eyestream.decoding.preprocessing import Preprocessing
 from eyestream.encoders.base import COLOURS
 from eyestream.errors import Misconfigured
-from eyestream.records import Digest, Slug
+from eyestream.records import Digest, Slug, digest
 from eyestream_engines.architectures import Architecture, Positive, Table
 
 SHELF: Final = Path(__file__).resolve().parents[1]
@@ -47,6 +47,7 @@ class Checkpoint(Table):
     `beside`: further outer keys whose tensors are read too, each with the prefix that its names then get.
     `strip`: prefixes taken off every name that has them, in this order.
     `aliases`: prefixes that stand for another one, after stripping.
+    `part`: which of the encoders in one file this is, where the file holds several; it enters the identity.
     `ignored`: patterns (`decoder_*`) of names, after stripping, that are never read.
     `file`: of a checkpoint that lies in this repository, relative to build_engines/.
     """
@@ -56,6 +57,7 @@ class Checkpoint(Table):
     strip: tuple[str, ...] = ()
     aliases: Mapping[str, str] = Field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    part: str | None = None
     file: str | None = None
 
 
@@ -215,8 +217,12 @@ class EncoderFile(Table):
         return SHELF / self.checkpoint.file
 
     def digest(self) -> Digest:
-        """sha256 of the checkpoint that lies in the repository; every result names it."""
-        return Digest(hashlib.sha256(self.checkpoint_path.read_bytes()).hexdigest())
+        """The identity with the checkpoint that lies in the repository; every result names it."""
+        return self.identity(Digest(hashlib.sha256(self.checkpoint_path.read_bytes()).hexdigest()))
+
+    def identity(self, file: Digest) -> Digest:
+        """The encoder's digest in engines, heads and results, from the sha256 of its file: that, and the part of it."""
+        return file if self.checkpoint.part is None else digest("part of a file", file, self.checkpoint.part)
 
 
 def names() -> list[str]:

@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
                 place = {
                     "Location": f"http://localhost:{self.hub.port}/store/file",
                     "X-Repo-Commit": COMMIT,
-                    "X-Linked-Size": str(len(WEIGHTS)),
+                    "X-Linked-Size": str(self.hub.size),
                     "X-Linked-Etag": f'"{hashlib.sha256(WEIGHTS).hexdigest()}"',
                 }
                 self.answer(302, place)
@@ -91,6 +91,7 @@ class Hub:
 
     def __init__(self):
         self.sent = WEIGHTS
+        self.size = len(WEIGHTS)
         self.gated = self.missing = False
         self.stall_after = None
         self.drop_after = None
@@ -215,6 +216,14 @@ def test_a_file_that_moved_is_told(hub, tmp_path):
     status, _, err = fetch(tmp_path, hub.port, "dinoret")
     assert status == 1
     assert "cmerk/dinoret has no dinoret.pth" in err
+
+
+def test_a_disk_too_small_is_told_before_anything_is_sent(hub, tmp_path):
+    hub.size = 1 << 60
+    status, _, err = fetch(tmp_path, hub.port, "urfound")
+    assert status == 1
+    assert "is full: make room and fetch again" in err
+    assert hub.ranges == []
 
 
 def test_another_file_of_that_name_is_left_alone(hub, tmp_path):

@@ -85,7 +85,7 @@ def probe(
             f"{embeddings} holds embeddings {list(support.shape)} and labels {list(labels.shape)}; those of {encoder} "
             f"are [n, {described.output.dim}] and [n]"
         )
-    provenance = Provenance(files.digest(checkpoint), described.preprocessing.digest, kind="probe")
+    provenance = Provenance(described.identity(files.digest(checkpoint)), described.preprocessing.digest, kind="probe")
     told = named([str(label) for label in classes])
     _saved(fewshot.probe(support.astype(np.float32), labels, told, provenance), output)
 
