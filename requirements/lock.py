@@ -22,6 +22,7 @@ OF_THE_PROJECT = {
 AS_TESTED = ["--constraint", str(HERE / "dev.txt")]
 OF_THE_IMAGES = {
     "worker": ["--extra", "worker", *AS_TESTED],
+    "results": ["--extra", "results", *AS_TESTED],
     "device": AS_TESTED,
     "loadtest": ["--extra", "loadtests", *AS_TESTED],
 }

@@ -105,7 +105,58 @@ TRITON: Final[tuple[Panel, ...]] = (
     ),
 )
 
-DASHBOARDS: Final = {"line": ("eyestream: the line", LINE), "triton": ("eyestream: Triton", TRITON)}
+_FIRST_BYTE: Final = "rate(eyestream_web_request_seconds_bucket{OWN}[5m])"
+
+RESULTS: Final[tuple[Panel, ...]] = (
+    (
+        "Requests by status",
+        "reqps",
+        {"{{status}}": "sum by (status) (rate(eyestream_web_requests_total{OWN}[5m]))"},
+    ),
+    (
+        "Requests by route",
+        "reqps",
+        {"{{method}} {{route}}": "sum by (method, route) (rate(eyestream_web_requests_total{OWN}[5m]))"},
+    ),
+    (
+        "Time to the first byte",
+        "s",
+        {
+            share: f"histogram_quantile({quantile}, sum by (le) ({_FIRST_BYTE}))"
+            for share, quantile in (("half", 0.5), ("95 %", 0.95), ("99 %", 0.99))
+        },
+    ),
+    (
+        "Time to the first byte by route, mean",
+        "s",
+        {
+            "{{route}}": "sum by (route) (rate(eyestream_web_request_seconds_sum{OWN}[5m])) / "
+            "clamp_min(sum by (route) (rate(eyestream_web_request_seconds_count{OWN}[5m])), 0.001)"
+        },
+    ),
+    (
+        "Requests refused before they were read",
+        "reqps",
+        {"{{reason}}": "sum by (reason) (rate(eyestream_web_refusals_total{OWN}[5m]))"},
+    ),
+    ("Clients that follow events, by pod", "short", {"{{pod}}": "sum by (pod) (eyestream_web_event_streams{OWN})"}),
+    (
+        "Entries in the audit record",
+        "short",
+        {"{{action}}": "sum by (action) (increase(eyestream_web_deeds_total{OWN}[1h]))"},
+    ),
+    (
+        "Pictures scored on demand",
+        "ops",
+        {"{{outcome}}": "sum by (outcome) (rate(eyestream_web_scores_total{OWN}[5m]))"},
+    ),
+)
+
+DASHBOARDS: Final = {
+    "line": ("eyestream: the line", LINE),
+    "triton": ("eyestream: Triton", TRITON),
+    "results": ("eyestream: the results service", RESULTS),
+}
 
 
 def render(name: str) -> str:
@@ -148,7 +199,11 @@ def _source() -> dict[str, Any]:
 
 def _variable(name: str, matchers: str) -> dict[str, Any]:
     label = {"namespace": "namespace", "release": "app_kubernetes_io_instance"}[name]
-    series = '{__name__=~"eyestream_lag_messages|nv_inference_count"' + (f",{matchers}" if matchers else "") + "}"
+    series = (
+        '{__name__=~"eyestream_lag_messages|nv_inference_count|eyestream_web_event_streams"'
+        + (f",{matchers}" if matchers else "")
+        + "}"
+    )
     return {
         "name": name,
         "type": "query",

@@ -109,14 +109,14 @@ def _pins(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", ["worker", "device", "loadtest"])
+@pytest.mark.parametrize("name", ["worker", "results", "device", "loadtest"])
 def test_images_hold_the_versions_that_the_tests_ran_with(name):
     tested = _pins("dev")
     assert {package: tested.get(package) for package in _pins(name)} == _pins(name)
 
 
 def test_no_image_of_the_line_holds_torch():
-    for name in ("worker", "device", "loadtest"):
+    for name in ("worker", "results", "device", "loadtest"):
         assert not {"torch", "onnx", "tensorrt", "tensorrt-cu13-bindings"} & _pins(name).keys()
 
 

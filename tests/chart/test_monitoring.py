@@ -10,7 +10,7 @@ import yaml
 from chartkit import dashboards, render, tools
 from chartkit.manifests import named, of_kind, pods
 
-from eyestream.telemetry import Metrics
+from eyestream.telemetry import Metrics, WebMetrics
 
 TRITON = {
     "nv_inference_request_success": {"model", "version"},
@@ -35,11 +35,12 @@ NAME = re.compile(r"\b(?:eyestream|nv)_[a-z0-9_]+\b")
 def exported() -> dict[str, set[str]]:
     """Every series that a service exports, with its labels."""
     series = {}
-    for metric in Metrics().registry.collect():
+    services = (Metrics(), WebMetrics())
+    for metric in (metric for service in services for metric in service.registry.collect()):
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(metric.type, [""])
         for suffix in suffixes:
             series[metric.name + suffix] = {"le"} if suffix == "_bucket" else set()
-    for metric in vars(Metrics()).values():
+    for metric in (metric for service in services for metric in vars(service).values()):
         for label in getattr(metric, "_labelnames", ()):
             for name, labels in series.items():
                 if re.fullmatch(rf"{metric.describe()[0].name}(_total|_bucket|_sum|_count)?", name):
@@ -103,7 +104,7 @@ def test_fates_stages_and_parts_in_expressions_exist(rendered):
     assert {stage for text in everything for stage in re.findall(r'stage="([^"]+)"', text)} <= set(STAGES)
 
 
-def test_every_metric_of_the_line_is_on_a_dashboard():
+def test_every_metric_of_the_services_is_on_a_dashboard():
     shown = {name for _, expression in expressions() for name in NAME.findall(expression)}
     for name in exported().keys() - TRITON.keys():
         family = re.sub(r"_(total|bucket|sum|count)$", "", name)
@@ -154,7 +155,7 @@ def test_dashboards_reach_grafana_whole_under_one_configmap_each(rendered):
 
 def test_metrics_are_read_from_ports_that_pods_have_and_policies_let_through(rendered):
     objects = rendered("plain-keda")
-    for part, port in (("screening", 9464), ("triton", 8002)):
+    for part, port in (("screening", 9464), ("triton", 8002), ("web", 9464)):
         monitor = named(objects, "PodMonitor", f"-{part}")
         assert monitor["spec"]["podMetricsEndpoints"][0]["port"] == "metrics"
         assert monitor["metadata"]["labels"]["release"] == "prometheus"

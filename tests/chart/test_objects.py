@@ -146,7 +146,7 @@ def test_every_container_asks_for_memory_and_cpu_and_bounds_memory(rendered, sha
 def test_every_server_has_its_probes(rendered, shape):
     for pod in pods(rendered(shape)):
         for container in pod.spec["containers"]:
-            if container["name"] in {"triton", "redis", "ray", "screening"}:
+            if container["name"] in {"triton", "redis", "ray", "screening", "web"}:
                 assert {"readinessProbe", "livenessProbe"} <= container.keys(), pod.owner
             for probe in (
                 container.get("readinessProbe"),

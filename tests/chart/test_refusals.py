@@ -162,6 +162,15 @@ WRONG = {
     "a pool's long name": (
         {"triton": {"pools": {"x" * 21: {"gpu": "l4", "models": ["flair"]}}}}, "does not match pattern"),
     "a pool without models": (_pool(models=[]), "minItems: got 0, want 1"),
+    "a results service that lets nobody in": (
+        {"web": {"enabled": True}}, "name the Secret of your API keys in web.keysSecret.name"),
+    "a results service on a port of the system": (
+        {"web": {"enabled": True, "keysSecret": {"name": "k"}}, "settings": {"web": {"port": 80}}},
+        "settings.web.port is 80: write a port from 1024 on"),
+    "a results service on the port of the metrics": (
+        {"web": {"enabled": True, "keysSecret": {"name": "k"}}, "settings": {"web": {"port": 9464}}},
+        "other than monitoring.port (9464)"),
+    "a results service without a guard": ({"settings": {"web": {"unprotected": True}}}, "unprotected"),
 }  # fmt: skip
 
 

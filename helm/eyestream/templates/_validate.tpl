@@ -6,7 +6,20 @@
 {{- include "eyestream.validateTriton" . }}
 {{- include "eyestream.validateEngines" . }}
 {{- include "eyestream.validateScreening" . }}
+{{- include "eyestream.validateWeb" . }}
 {{- include "eyestream.validateImages" . }}
+{{- end }}
+
+{{- define "eyestream.validateWeb" -}}
+{{- if .Values.web.enabled }}
+{{- $web := .Values.settings.web }}
+{{- if and (not .Values.web.keysSecret.name) (not $web.issuer) }}
+{{- fail "web.enabled is true and nobody could be let in: name the Secret of your API keys in web.keysSecret.name, or your OpenID provider in settings.web.issuer." }}
+{{- end }}
+{{- if or (lt (int $web.port) 1024) (eq (int $web.port) (int .Values.monitoring.port)) }}
+{{- fail (printf "settings.web.port is %d: write a port from 1024 on, since the pods have no rights, other than monitoring.port (%d)." (int $web.port) (int .Values.monitoring.port)) }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "eyestream.validateKafka" -}}
