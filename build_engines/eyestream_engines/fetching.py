@@ -49,8 +49,7 @@ def look(encoder: EncoderFile, file: str | None = None) -> Offer:
     Raises Misconfigured where the file is not on the hub, must be asked for first, or is not the one whose sha256 was
     published; Unavailable where there is no way to the hub.
     """
-    published, file = _published(encoder, file)
-    repository = published.hub.format(stem=Path(file).stem)  # type: ignore[union-attr]  # _published has looked
+    published, repository, file = _published(encoder, file)
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
@@ -121,7 +120,8 @@ def _download(offer: Offer, part: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _published(encoder: EncoderFile, file: str | None) -> tuple[Published, str]:
+def _published(encoder: EncoderFile, file: str | None) -> tuple[Published, str, str]:
+    """What is known of the file, its repository, and its name there."""
     published = encoder.published
     if published is None or not published.files:
         raise Misconfigured(f"nothing is published of {encoder.name}: its weights can only come from its authors")
@@ -132,7 +132,8 @@ def _published(encoder: EncoderFile, file: str | None) -> tuple[Published, str]:
         )
     if file is not None and file not in published.files:
         raise Misconfigured(f"{encoder.name} has no file {file!r}; it has: {', '.join(published.files)}")
-    return published, file or published.files[0]
+    chosen = file or published.files[0]
+    return published, published.hub.format(stem=Path(chosen).stem), chosen
 
 
 @contextmanager

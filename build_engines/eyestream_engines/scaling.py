@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from eyestream.decoding import Limits, decode
+from eyestream.errors import Misconfigured
 from eyestream.records import Pixels
 from eyestream.testing.eyes import random_eye, render
 from eyestream_engines import gates
@@ -80,8 +81,11 @@ def drawn(sizes: Iterable[tuple[int, int]] = SIZES) -> list[bytes]:
 
 
 def photographs(folder: Path) -> list[bytes]:
-    """The JPEG files of a folder, in the order of their names."""
-    return [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
+    """The JPEG files of a folder, in the order of their names; raises Misconfigured where there are none."""
+    found = [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
+    if not found:
+        raise Misconfigured(f"{folder} holds no *.jpg: name a folder of JPEG photographs")
+    return found
 
 
 def synthetic(encoder: EncoderFile, pixels: Pixels) -> Floats:

@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from eyestream.apps.drills.accounts import Account
+from eyestream.apps.drills.accounts import Account, uncommitted
 from eyestream.apps.drills.ground import Ground
 from eyestream.apps.drills.scenarios import SCENARIOS, Scenario, chosen
 
@@ -40,6 +40,7 @@ def test_a_part_that_stays_away_is_told_as_lost_pictures(ground: Ground, monkeyp
 
     def never_sent(run):
         run.send(0.5)
+        ground.wait(lambda: uncommitted(ground.kafka) == 0, "an end of all that was sent")
 
     [one] = chosen(["worker-killed"])
     account = hold(Scenario("half-sent", "half of the pictures never sent", one.host, never_sent), ground)

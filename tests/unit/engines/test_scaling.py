@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from eyestream.errors import Misconfigured
 from eyestream.records import Pixels
 from eyestream_engines import scaling
 from eyestream_engines.gates import Floats
@@ -54,6 +57,12 @@ def test_an_encoder_that_samples_its_own_pixels_is_given_the_whole_picture(name:
 def test_a_photograph_smaller_than_the_input_is_decoded_whole_by_both() -> None:
     effect = scaling.measure(EncoderFile.load("flair"), scaling.drawn([(400, 480)]), not_asked)
     assert effect.agreement is None
+
+
+def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(Misconfigured, match=r"holds no \*\.jpg"):
+        scaling.photographs(tmp_path)
 
 
 def test_the_page_names_the_pictures_and_every_encoder() -> None:
