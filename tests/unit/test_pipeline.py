@@ -116,8 +116,7 @@ async def test_a_dead_letter_that_cannot_be_written_keeps_its_picture_unacknowle
     line.topic.unavailable(1)
     await line.until_acknowledged()
     assert len(line.topic.dead_letters) == 1
-    await line.broker.drain()
-    await running
+    await line.drain(running)
 
 
 async def test_a_crash_before_the_acknowledgement_gives_duplicates_and_no_conflict():
@@ -153,8 +152,7 @@ async def test_a_bank_is_exchanged_between_two_batches():
     line.banks = {"demo": line.bank(seed=1)}
     line.put(2)
     await line.until_acknowledged()
-    await line.broker.drain()
-    await running
+    await line.drain(running)
     first, second = await line.sink.screenings("exam-1")
     assert first.identity.bank == old
     assert second.identity.bank == line.banks["demo"].head.digest != old
@@ -188,8 +186,7 @@ async def test_no_more_is_taken_than_the_window_holds():
     assert line.line.in_flight == 6
     line.fake.gate.set()
     await line.until_acknowledged()
-    await line.broker.drain()
-    await running
+    await line.drain(running)
 
 
 async def test_a_fault_of_ours_ends_the_line_and_acknowledges_nothing():
@@ -220,8 +217,7 @@ async def test_a_line_that_stands_still_says_so_unless_a_part_is_away():
     await settle()
     assert line.line.stalled_s() == 0
     await line.until_acknowledged()
-    await line.broker.drain()
-    await running
+    await line.drain(running)
 
 
 @settings(deadline=None, max_examples=25, derandomize=True)
@@ -264,8 +260,7 @@ def test_no_result_ever_reaches_another_picture(pictures, max_batch, depth, seed
             await line.step(0.02)
             line.fake.gate.set()
         await line.until_acknowledged()
-        await line.broker.drain()
-        await running
+        await line.drain(running)
         assert line.counted("conflict") == 0
         await assert_each_picture_has_its_own_result(line, sent)
         assert {dead.message.position.offset for dead in line.topic.dead_letters} <= set(range(len(pictures)))

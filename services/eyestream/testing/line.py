@@ -104,15 +104,27 @@ class MemoryLine:
             await self.step()
         raise AssertionError(f"{self.unacknowledged()} messages are still not acknowledged")
 
+    async def drain(self, running: asyncio.Task[None], *, steps: int = 2000) -> None:
+        """Drain and step until the line has ended; raises what ended it, AssertionError when that takes too long.
+
+        What came again after it was acknowledged may still be waiting for time to pass, so awaiting `running` is not
+        enough.
+        """
+        await self.broker.drain()
+        for _ in range(steps):
+            if running.done():
+                return await running
+            await self.step()
+        raise AssertionError(f"{self.line.in_flight} pictures are still in flight")
+
     async def run(self) -> None:
         """Screen everything sent, then drain; raises what ended the line."""
         running = asyncio.create_task(self.line.run())
         waiting = asyncio.create_task(self.until_acknowledged())
         await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
-        await self.broker.drain()
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        await running
+        await self.drain(running)
         await self.broker.close()
 
     def unacknowledged(self) -> int:
