@@ -7,10 +7,12 @@ whoever can write to the topic chooses the reference: anything outside the allow
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,21 +24,25 @@ SCHEMES: Final = frozenset({"file", "memory", "s3", "gs", "abfs"})
 
 _PLAIN: Final = re.compile(r"[a-z0-9]+://[A-Za-z0-9._/@+=,~ -]+")
 _STAGE: Final = "reference"
+_NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+"""What a name that no file has is answered with. Whoever writes the reference chooses it, so none may be waited for."""
 
 
 def put(store_url: str, data: bytes, *, sha256: str) -> str:
     """Keep the bytes under a name made of their sha256 and return the reference to fetch them by.
 
     Durable when it returns, and never half there: bytes are written under another name and moved. Putting the same
-    bytes again, also at the same time from elsewhere, changes nothing. Raises Unavailable when the store is away.
+    bytes again, also at the same time from elsewhere, changes nothing. Raises Unavailable when the store is away; a
+    folder has to be there, because one that is made where a disk should be mounted is hidden by the disk.
     """
     if hashlib.sha256(data).hexdigest() != sha256:
         msg = "the sha256 is not that of the data"
         raise ValueError(msg)
     name = reference(store_url, sha256)
-    with _store_errors(name):
+    with _store_errors(name, _store_away("a folder went while it was written")):
         if name.startswith("file://"):
-            _put_file(Path(name.removeprefix("file://")), data)
+            root = Path(_prefix(store_url).removeprefix("file://"))
+            _put_file(Path(name.removeprefix("file://")), root, data)
         else:
             _put_object(name, data)
     return name
@@ -51,11 +57,12 @@ def fetch(reference: str, *, sha256: str, max_bytes: int, allowed: Sequence[str]
     """The bytes behind the reference, checked against their sha256.
 
     `allowed` holds the prefixes, URLs or absolute folders, below which a reference may point; symbolic links count
-    where they lead. Raises Unavailable when the store is away, Rejected at stage `reference` otherwise:
+    where they lead. Raises Unavailable when the store is away, which an empty folder is taken for, because pictures are
+    stored before they are referred to; Rejected at stage `reference` otherwise:
     `reference-not-allowed` (nothing was opened), `reference-missing`, `too-many-bytes`, `checksum-mismatch`.
     """
     prefix = _allowed_prefix(reference, [_prefix(store) for store in allowed])
-    with _store_errors(reference):
+    with _store_errors(reference, _missing()):
         if prefix.startswith("file://"):
             data = _read_file(Path(reference.removeprefix("file://")), Path(prefix.removeprefix("file://")), max_bytes)
         else:
@@ -106,10 +113,13 @@ def _missing() -> Rejected:
     return Rejected("reference-missing", text, stage=_STAGE)
 
 
-def _put_file(path: Path, data: bytes) -> None:
+def _put_file(path: Path, root: Path, data: bytes) -> None:
+    if not root.is_dir():
+        # Made here, it would lie under the place of a disk that is to come, and hide all that was put in it.
+        raise _store_away("its folder is not there; make it, or mount its disk")
     if path.is_file() and path.stat().st_size == len(data):
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
         with part.open("xb") as file:
@@ -143,17 +153,59 @@ def _put_object(reference: str, data: bytes) -> None:
 
 
 def _read_file(path: Path, root: Path, max_bytes: int) -> bytes:
-    if not root.is_dir():
-        raise Unavailable("object store", "its folder is not there; is the disk mounted?")
-    real = path.resolve()
-    if not real.is_relative_to(root.resolve()):
+    with _opened(root) as store:
+        try:
+            return _read_below(path, root, max_bytes)
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise
+            # A disk can go between any two questions, and a picture must not be refused for that: the handle stays
+            # with the folder that answered first, so what it still shows was there all along.
+            if _shows(path.relative_to(root), store):
+                raise _store_away("its folder was moved while it was read") from None
+            if _is_empty(store):
+                raise _store_away("its folder is empty; is the disk mounted?") from None
+            raise _missing() from error
+
+
+def _read_below(path: Path, root: Path, max_bytes: int) -> bytes:
+    real = Path(os.path.realpath(path, strict=True))
+    if not real.is_relative_to(os.path.realpath(root, strict=True)):
         raise _not_allowed()
     if not real.is_file():
-        raise _missing()
+        raise FileNotFoundError(errno.ENOENT, "not a file", str(real))
     with real.open("rb") as file:
         if os.fstat(file.fileno()).st_size > max_bytes:
             raise _too_large(max_bytes)
         return file.read(max_bytes + 1)
+
+
+@contextlib.contextmanager
+def _opened(root: Path) -> Iterator[int]:
+    try:
+        handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _store_away("its folder is not there; is the disk mounted?") from error
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _shows(name: Path, store: int) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(name, dir_fd=store).st_mode)
+    except OSError:
+        return False
+
+
+def _is_empty(store: int) -> bool:
+    with os.scandir(store) as entries:
+        return next(entries, None) is None
+
+
+def _store_away(why: str) -> Unavailable:
+    return Unavailable("object store", why)
 
 
 def _read_object(reference: str, max_bytes: int) -> bytes:
@@ -179,13 +231,13 @@ def _filesystem(reference: str) -> tuple[Any, str]:
 
 
 @contextlib.contextmanager
-def _store_errors(reference: str) -> Iterator[None]:
+def _store_errors(reference: str, missing: EyestreamError) -> Iterator[None]:
     try:
         yield
     except EyestreamError:
         raise
     except FileNotFoundError as error:
-        raise _missing() from error
+        raise missing from error
     except Exception as error:
         # A store's client raises errors of its own library; none of them is the picture's fault, and waiting loses
         # nothing. For files the operating system's errors are the whole list.

@@ -169,6 +169,7 @@ def test_kill_9_of_a_sender_loses_nothing_and_what_comes_twice_has_one_name(spoo
 def test_a_topic_smaller_than_we_were_told_gets_references(spool, kafka_bootstrap, tmp_path):
     topic = f"small-{uuid.uuid4().hex[:12]}"
     _create(kafka_bootstrap, topic, **{"max.message.bytes": "50000"})
+    (tmp_path / "store").mkdir()
     ids = fill(spool, 4, exams=4, size=60_000)
     sender = Sender(
         spool,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 import secrets
@@ -334,6 +335,8 @@ def test_an_exam_forgets_that_a_picture_was_unreadable_once_it_was_redriven(grou
     drawn = ground.drawn[1]
     meta = meta_for(drawn.value, exam_id=exam)
     reference = f"file://{ground.store}/{meta.sha256[:2]}/{meta.sha256}"
+    other = ground.drawn[2].value
+    objects.put(str(ground.store), other, sha256=hashlib.sha256(other).hexdigest())  # an empty store counts as away
     whole = parcel_of(meta, b"", drawn.content_type)
     put(ground, Parcel(whole.key, b"", (*whole.headers, (HEADER_REF, reference.encode())), meta))
     ground.wait(lambda: exam_of(ground, exam) is not None, "the exam that shows an unreadable picture")

@@ -151,6 +151,46 @@ def test_a_store_that_is_not_mounted_is_waited_for(tmp_path):
         objects.fetch(f"file://{tmp_path}/away/eye", sha256=SHA, max_bytes=9, allowed=[f"{tmp_path}/away"])
 
 
+def test_an_empty_store_is_waited_for(tmp_path):
+    """The place of a disk that is not mounted is an empty folder."""
+    with pytest.raises(Unavailable, match="mounted"):
+        objects.fetch(f"file://{tmp_path}/eye", sha256=SHA, max_bytes=9, allowed=[str(tmp_path)])
+
+
+@pytest.mark.parametrize(("owner", "question"), [(os.path, "realpath"), (Path, "is_file"), (Path, "open")])
+def test_a_store_that_goes_while_it_is_read_is_waited_for(tmp_path, monkeypatch, owner, question):
+    store = tmp_path / "store"
+    store.mkdir()
+    reference = objects.put(str(store), EYE, sha256=SHA)
+    asked = getattr(owner, question)
+
+    def going(path, *args, **kwargs):
+        if os.access(store, os.F_OK):
+            store.rename(tmp_path / "away")
+        return asked(path, *args, **kwargs)
+
+    allowed = [f"file://{store}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, question, going)
+        with pytest.raises(Unavailable, match="object store"):
+            objects.fetch(reference, sha256=SHA, max_bytes=1000, allowed=allowed)
+    (tmp_path / "away").rename(store)
+    assert objects.fetch(reference, sha256=SHA, max_bytes=1000, allowed=allowed) == EYE
+
+
+@pytest.mark.parametrize("name", ["eye/below-a-file", "ring", "n" * 300])
+def test_a_name_no_file_can_have_is_the_messages_fault(tmp_path, name):
+    (tmp_path / "eye").write_bytes(EYE)
+    (tmp_path / "ring").symlink_to(tmp_path / "ring")
+    assert reason_of(f"file://{tmp_path}/{name}", allowed=[str(tmp_path)]) == "reference-missing"
+
+
+def test_a_picture_is_not_put_where_a_disk_should_be(tmp_path):
+    with pytest.raises(Unavailable, match="mount"):
+        objects.put(str(tmp_path / "store"), EYE, sha256=SHA)
+    assert not (tmp_path / "store").exists()
+
+
 def test_a_store_that_cannot_be_written_is_waited_for(tmp_path):
     (tmp_path / "store").write_bytes(b"a file where a folder should be")
     with pytest.raises(Unavailable, match="object store"):
@@ -170,7 +210,8 @@ def test_a_store_whose_client_is_not_installed_is_the_operators_fault():
 
 @given(st.text(max_size=60))
 def test_no_text_reads_outside_the_store(tmp_path_factory, text):
-    store = tmp_path_factory.getbasetemp() / "empty-store"
+    store = tmp_path_factory.getbasetemp() / "one-eye"
     store.mkdir(exist_ok=True)
+    (store / "eye").write_bytes(EYE)
     for reference in (text, f"file://{store}/{text}"):
         assert reason_of(reference, allowed=[str(store)]) in {"reference-not-allowed", "reference-missing"}

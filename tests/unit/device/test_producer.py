@@ -253,6 +253,7 @@ def test_after_a_crash_between_arrival_and_mark_the_picture_comes_again_under_it
 
 
 def test_pictures_above_the_limit_go_by_reference(spool, kafka, clock, tmp_path):
+    (tmp_path / "store").mkdir()
     sender = Sender(spool, kafka.connect, max_message_bytes=5000, store_url=str(tmp_path / "store"), clock=clock)
     meta, data = put(spool, 1, size=6000)
     step(sender)
@@ -265,7 +266,6 @@ def test_pictures_above_the_limit_go_by_reference(spool, kafka, clock, tmp_path)
 
 
 def test_while_the_store_is_away_only_its_exams_wait(spool, kafka, clock, tmp_path):
-    (tmp_path / "store").write_bytes(b"in the way")
     sender = Sender(spool, kafka.connect, max_message_bytes=5000, store_url=str(tmp_path / "store"), clock=clock)
     large, _ = put(spool, 1, exam="a", size=6000)
     put(spool, 2, exam="a")
@@ -275,7 +275,7 @@ def test_while_the_store_is_away_only_its_exams_wait(spool, kafka, clock, tmp_pa
         kafka.answer()
     assert kafka.images() == [small.image_id]
     assert spool.depth().troubled == {"object-store-away": 1}
-    (tmp_path / "store").unlink()
+    (tmp_path / "store").mkdir()
     for _ in range(4):
         clock.now += 5.0
         step(sender)
@@ -296,6 +296,7 @@ def test_without_a_store_a_picture_above_the_limit_waits_and_says_why(spool, kaf
 
 @pytest.mark.parametrize("when", ["at once", "by the broker"])
 def test_a_topic_that_takes_less_than_we_were_told_is_learnt(spool, kafka, clock, tmp_path, when):
+    (tmp_path / "store").mkdir()
     sender = Sender(spool, kafka.connect, max_message_bytes=5000, store_url=str(tmp_path / "store"), clock=clock)
     put(spool, 1, size=3000)
     if when == "at once":
@@ -314,6 +315,7 @@ def test_a_topic_that_takes_less_than_we_were_told_is_learnt(spool, kafka, clock
 
 
 def test_a_producer_that_was_refused_one_record_is_not_believed_about_others(spool, kafka, clock, tmp_path):
+    (tmp_path / "store").mkdir()
     sender = Sender(spool, kafka.connect, max_message_bytes=5000, store_url=str(tmp_path / "store"), clock=clock)
     put(spool, 1, size=3000)
     small, data = put(spool, 2, size=1000)

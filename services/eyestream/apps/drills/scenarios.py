@@ -142,8 +142,10 @@ def _store_away(run: Run) -> None:
     run.fault()
     away = store.with_name("store-away")
     store.rename(away)
+    store.mkdir()  # the place of a disk that is not mounted is an empty folder
     run.send()
     time.sleep(5)
+    store.rmdir()
     away.rename(store)
 
 
