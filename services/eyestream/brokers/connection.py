@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from eyestream import kafka_security
 from eyestream.brokers.translation import security_options
 from eyestream.errors import EyestreamError, Misconfigured, Unavailable
 
@@ -24,7 +25,8 @@ class KafkaOptions:
     1 MiB makes 2 MiB pictures come one at a time. `session_timeout_s` is how long a dead member keeps its partitions,
     `revoke_grace_s` how long a rebalance waits for pictures in flight, so that they need not be screened twice.
     With `skip_deleted`, pictures that Kafka deleted before they were read are logged and passed over; without it the
-    process refuses to go on. `security` holds kafka-python's options for TLS and SASL.
+    process refuses to go on. `security` holds kafka-python's options for TLS and SASL; Misconfigured for such as would
+    not do what they say.
     """
 
     bootstrap: str
@@ -44,6 +46,9 @@ class KafkaOptions:
     close_timeout_s: float = 5.0
     skip_deleted: bool = False
     security: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        kafka_security.check(self.security)
 
     @property
     def dead_letter_topic(self) -> str:

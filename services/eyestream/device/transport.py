@@ -13,13 +13,13 @@ from typing import Any, Final, Protocol
 from kafka import KafkaProducer
 from kafka.errors import KafkaConfigurationError, KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
+from eyestream import kafka_security
 from eyestream.errors import Misconfigured, Unavailable
 
 Done = Callable[[Exception | None], None]
 """Called once, from any thread: None when the record is kept, else what became of it."""
 
 _HEADROOM: Final = 64 * 1024
-_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 
 class TooLarge(Exception):
@@ -77,9 +77,7 @@ class KafkaTransport:
     """Carries records with kafka-python."""
 
     def __init__(self, target: KafkaTarget) -> None:
-        # kafka-python takes a protocol it does not know for PLAINTEXT, and would send pictures in the clear.
-        if target.security.get("security_protocol", "PLAINTEXT") not in _PROTOCOLS:
-            raise Misconfigured(f"Kafka's options are wrong: security_protocol is one of {', '.join(_PROTOCOLS)}")
+        kafka_security.check(target.security)
         self._topic = target.topic
         connect_ms = int(target.connect_timeout_s * 1000)
         delivery_ms = int(target.delivery_timeout_s * 1000)
