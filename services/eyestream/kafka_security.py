@@ -1,7 +1,7 @@
 """Kafka's TLS and SASL options, checked before any client sees them. Knows no client.
 
-kafka-python takes a protocol it does not know for PLAINTEXT, and ignores certificates and passwords that its protocol has
-no use for: a slip of the pen would send patients' pictures in the clear, and nobody would be told.
+kafka-python takes a protocol it does not know for PLAINTEXT, and ignores certificates and passwords that its protocol
+has no use for: a slip of the pen would send patients' pictures in the clear, and nobody would be told.
 """
 
 from __future__ import annotations
