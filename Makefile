@@ -7,7 +7,7 @@ PREFLIGHT := services/eyestream/apps/local/preflight.py
 # A packaged Python may be told to write no bytecode; every Ray process would then compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help engines-setup test-engines setup demo up down status test test-cluster unit lint types fmt check drill bench chart render lock
+.PHONY: help engines-setup test-engines setup demo up down status test test-cluster unit lint types fmt check drill load bench chart render lock
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN{FS=":.*?## "}{printf "  make %-12s %s\n",$$1,$$2}'
@@ -58,6 +58,9 @@ check: test  ## what CI runs
 
 drill: setup  ## break every part while thousands of pictures flow, and count; PICTURES=n
 	$(BIN)/eyestream drill $(if $(PICTURES),--pictures $(PICTURES))
+
+load: setup  ## load on a line of its own, counted until each result was read; SCENARIO=name or file
+	PYTHONPATH=loadtests $(BIN)/python -m eyestream_load $(or $(SCENARIO),clinic-morning)
 
 bench: setup  ## figures of this machine, as ratios within one run
 	$(BIN)/python benchmarks/run.py

@@ -1,0 +1,9 @@
+"""What `locust -f` is given: the users of `eyestream_load`. docs/howto/load-tests.md says how to run it."""
+
+from __future__ import annotations
+
+from eyestream_load.users import BankSwapper, Camera, Reader, Shape, TritonClient, listen
+
+__all__ = ["BankSwapper", "Camera", "Reader", "Shape", "TritonClient"]
+
+listen()
