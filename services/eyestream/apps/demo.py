@@ -33,6 +33,7 @@ from eyestream.testing.badpictures import BadPicture
 PATIENCE_S: Final = 300.0
 """How long the line may take for the demonstration's pictures before it counts as broken."""
 PATTERN: Final = "{exam}_{laterality}_{field}"
+PHOTOGRAPHS: Final = Path("examples/photographs")
 
 
 def demo(
@@ -42,8 +43,8 @@ def demo(
     model: Annotated[str, typer.Option(help="The encoder in it.")] = "eyestream-demo",
     text_tower: Annotated[Path, typer.Option(help="Folder of its text tower.")] = Path("build_engines/demo/text"),
     pictures: Annotated[
-        Path | None, typer.Option(help="A folder of fundus photographs of your own, screened as well.")
-    ] = None,
+        Path, typer.Option(exists=True, file_okay=False, help="A folder of fundus photographs, screened as well.")
+    ] = PHOTOGRAPHS,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything running; `eyestream local down` ends it.")
     ] = False,
@@ -66,7 +67,7 @@ def demo(
             console.print(f"Stopped what was started. Logs stay in {stack.state / 'logs'}.")
 
 
-def _screen(console: Console, state: Path, settings: Settings, pictures: Path | None) -> None:
+def _screen(console: Console, state: Path, settings: Settings, pictures: Path) -> None:
     folder = state / "pictures"
     shutil.rmtree(folder, ignore_errors=True)
     # The stack is fresh; a spool that remembers the last demonstration's pictures would send none of them.
@@ -76,7 +77,7 @@ def _screen(console: Console, state: Path, settings: Settings, pictures: Path | 
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
     ) as progress:
         files = _draw(progress, folder)
-        photographs = sorted(path for path in pictures.rglob("*") if path.is_file()) if pictures else []
+        photographs = sorted(path for path in pictures.rglob("*") if path.is_file())
         hostile = demo_pictures.hostile()
         device = _send(state, settings, files + photographs)
         _send_hostile(settings, hostile)
@@ -173,4 +174,7 @@ async def _tell(console: Console, settings: Settings, photographs: Sequence[Path
     console.print(f"[bold]Nobody needs to act on[/]: {clear or 'none of them'}")
     console.print("[bold]What was drawn[/]: " + "; ".join(f"{d.name} {d.story}" for d in demo_pictures.EXAMS))
     if photographs:
-        console.print("Exams with other names are your own photographs: the demo model was never trained on real eyes.")
+        console.print(
+            "[bold]Exams with other names[/] are real photographs. The demo model was never trained on real eyes:"
+            " what it says of them means nothing."
+        )

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from eyestream import settings
 from eyestream.errors import Misconfigured
-from eyestream.programmes import Programme, available
+from eyestream.programmes import NO_ACTION, Programme, available
 from eyestream.records import Decision, Finding, Picture, Reason, Screening, utc
 from eyestream.sinks.base import Exam, Results
 
@@ -168,21 +168,23 @@ def exam_table(exams: Iterable[Exam], *, programmes: Mapping[str, Programme] | N
     `programmes` gives titles to conditions and urgencies; those built in are known, and any other keeps its slugs.
     """
     table = Table(title="Exams", title_justify="left", header_style="bold", show_lines=True)
-    for name in ("exam", "decision", "how soon", "right eye", "left eye", "why", "notes"):
+    for name in ("exam", "decision", "eyes"):
         table.add_column(name, overflow="fold")
+    table.add_column("why", overflow="fold", ratio=1)
     for exam_ in exams:
         programme = _programme(exam_.programme, programmes)
         decision = exam_.decision
         if decision is None:
-            table.add_row(exam_.exam_id, Text("not decided yet", style="dim"), "", "", "", "", "")
+            table.add_row(exam_.exam_id, Text("not decided yet", style="dim"), "", "")
             continue
+        outcome = Text(_OUTCOMES[decision.outcome], style=_STYLES[decision.outcome])
+        if decision.urgency != NO_ACTION:
+            outcome.append(f"\n{_urgency_title(programme, decision.urgency)}", style="default not bold")
         table.add_row(
             exam_.exam_id,
-            Text(_OUTCOMES[decision.outcome], style=_STYLES[decision.outcome]),
-            _urgency_title(programme, decision.urgency),
-            *(decision.eyes.get(eye, "–") for eye in "RL"),
-            _lines(why(reason, programme) for reason in decision.reasons),
-            _lines(_notes(exam_, decision)),
+            outcome,
+            _lines(f"{_EYES[eye]}: {decision.eyes.get(eye, '–')}" for eye in "RL"),
+            _lines([*(why(reason, programme) for reason in decision.reasons), *_notes(exam_, decision)]),
         )
     return table
 
