@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pydicom
 import pytest
+from openjpeg.utils import encode_array
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -122,19 +123,17 @@ def test_a_frame_in_several_fragments_is_put_together(pattern, saved):
 
 
 def test_jpeg_2000_is_read_without_loss(pattern):
-    openjpeg = pytest.importorskip("openjpeg.utils")
-    stream = openjpeg.encode_array(pattern, photometric_interpretation=1, use_mct=True)
+    stream = encode_array(pattern, photometric_interpretation=1, use_mct=True)
     value = written(pattern, syntax=JPEG2000Lossless, photometric="YBR_RCT", data=[bytes(stream)])
     assert np.array_equal(read(value), pattern)
     grey = np.ascontiguousarray(pattern[..., 0])
-    stream = openjpeg.encode_array(grey, photometric_interpretation=2)
+    stream = encode_array(grey, photometric_interpretation=2)
     assert np.array_equal(read(written(grey, syntax=JPEG2000Lossless, data=[bytes(stream)])), grey)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
 def test_jpeg_2000_that_is_cut_off_is_never_decoded(share, pattern):
-    openjpeg = pytest.importorskip("openjpeg.utils")
-    stream = bytes(openjpeg.encode_array(pattern, photometric_interpretation=1, use_mct=True))
+    stream = bytes(encode_array(pattern, photometric_interpretation=1, use_mct=True))
     cut = stream[: int(len(stream) * share)]
     value = written(pattern, syntax=JPEG2000Lossless, photometric="YBR_RCT", data=[cut])
     assert reason_of(value) in {"truncated", "damaged"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,7 +29,6 @@ def test_area_is_the_mean_of_whole_blocks(pattern):
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("size", [(40, 50), (48, 80), (200, 300)])
 def test_without_antialias_it_samples_as_opencv_and_torch_do(interpolation, size, pattern):
-    cv2 = pytest.importorskip("cv2")
     kernel = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR}[interpolation]
     expected = cv2.resize(pattern.astype(np.float32), (size[1], size[0]), interpolation=kernel)
     out = resample(pattern, whole(pattern), size, interpolation=interpolation, antialias=False)

@@ -5,14 +5,13 @@ import struct
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from eyestream.decoding import Limits
 from eyestream.decoding.tiff import open_tiff
 from eyestream.errors import Rejected
 from eyestream.testing.badpictures import forge
-
-tifffile = pytest.importorskip("tifffile")
 
 
 def read(value):
