@@ -96,6 +96,14 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         ground.down()
 
 
+@pytest.fixture(scope="module")
+def state() -> Iterator[Path]:
+    """A state folder for a stack of the module's own; whoever starts one in it ends it."""
+    end_leftovers()
+    with owned_state() as state:
+        yield state
+
+
 @pytest.fixture(scope="session")
 def endpoints(stack: Stack) -> Endpoints:
     return stack.endpoints

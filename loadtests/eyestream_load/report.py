@@ -61,6 +61,7 @@ def summarise(conductor: Conductor, *, interrupted: bool = False) -> dict[str, A
         "sessions": {
             "planned": planned["sessions"],
             "decided": counts["sessions decided"],
+            "handed back": counts["sessions handed back"],
             "overtaken": counts["sessions overtaken"],
             "nothing to read": counts["sessions idle"],
             "failed": counts["sessions failed"],

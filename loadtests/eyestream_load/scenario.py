@@ -65,11 +65,13 @@ class TritonClients(_Part):
 
 
 class Readers(_Part):
-    """People at the results service: they look at the worklist, open an exam, claim it and decide it."""
+    """People at the results service: they look at the worklist, open an exam, claim it, decide it or hand it back."""
 
     count: Annotated[int, Field(ge=1, le=1000)] = 1
     rate: Curve
     """Exams begun a second, of all readers together."""
+    decides: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of them that is decided; the others are handed back, for somebody else."""
 
 
 class Outage(_Part):

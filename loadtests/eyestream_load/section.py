@@ -6,8 +6,10 @@ Started where the first user needs it. Knows no Locust: users call it, and block
 from __future__ import annotations
 
 import csv
+import logging
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +18,8 @@ from eyestream_load.books import Books
 from eyestream_load.child import Child, Event
 from eyestream_load.options import Options
 from eyestream_load.scenario import Scenario
+
+log = logging.getLogger(__name__)
 
 STAGES: Final = {
     "disk": "meant → on the device's disk",
@@ -27,7 +31,7 @@ STAGES: Final = {
     "end to end": "meant → read",
     "triton": "batch meant → answered",
     "worklist": "reader meant → worklist shown",
-    "reading": "reader meant → exam decided",
+    "reading": "reader meant → exam done with",
 }
 """Every stage, in the order of a table, and from when to when it lasts."""
 _COLUMNS: Final = ("image", "exam", "meant", "spooled", "acknowledged", "produced", "fetched", "decoded", "encoded")
@@ -64,8 +68,10 @@ class Section:
                     "mark": self._mark,
                     "text_tower": str(self._options.text_tower or ""),
                 }
+                began = time.monotonic()
                 self._children[name] = Child(name, heard[name], opening)
                 self._children[name].wait_ready()
+                log.info("%s ready after %.1f s", name, time.monotonic() - began)
 
     def begin(self, told: dict[str, Any]) -> None:
         """The conductor's word: lanes, and when it begins."""

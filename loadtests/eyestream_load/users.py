@@ -144,6 +144,7 @@ class Reader(LaneUser, FastHttpUser):
 
     keys: tuple[str, ...] = ()
     concurrency = 200
+    _chance = random.Random()  # noqa: S311  # readers spread over a page of the worklist
 
     def arrivals(self, plan: Scenario, lane: int) -> Iterable[Any]:
         """The exams it begins."""
@@ -165,32 +166,35 @@ class Reader(LaneUser, FastHttpUser):
             section.books.counts[f"sessions {told}"] += 1
 
     def _read_one(self, meant: float, headers: dict[str, str]) -> str:
-        """How it ended: decided, overtaken, idle or failed."""
-        section = _section()
+        """How it ended: decided, handed back, overtaken, idle or failed."""
+        section, readers = _section(), self.plan.readers
+        assert readers is not None
         listed = self._ask("GET", f"/v1/programmes/{self.plan.programme}/worklist?limit=50&which=open", headers)
-        if listed is None or listed.status_code in _OVERTAKEN:
+        if listed is None:
             return "failed"
         section.note("worklist", time.time() - meant)
         waiting = listed.json()["exams"]
         if not waiting:
             return "idle"
-        exam = f"/v1/exams/{random.choice(waiting)['exam_id']}"  # noqa: S311  # readers spread over the page
-        shown = self._ask("GET", exam, headers, name="/v1/exams/{exam}")
-        steps: list[tuple[str, str, str, Any]] = [("PUT", f"{exam}/claim", "/v1/exams/{exam}/claim", None)]
-        steps += [("PUT", f"{exam}/verdict", "/v1/exams/{exam}/verdict", {"outcome": "clear"})]
-        if shown is not None and shown.status_code not in _OVERTAKEN and (results := shown.json()["results"]):
-            self._ask("GET", results[0]["picture"], headers, name="/v1/exams/{exam}/pictures/{image}")
-        seen = shown
-        for method, path, name, body in steps:
-            if seen is None:
-                return "failed"
-            if seen.status_code in _OVERTAKEN:
-                return "overtaken"
-            seen = self._ask(method, path, headers | {"If-Match": seen.headers["ETag"]}, name=name, body=body)
-        if seen is None or seen.status_code in _OVERTAKEN:
-            return "failed" if seen is None else "overtaken"
+        exam, name = f"/v1/exams/{self._chance.choice(waiting)['exam_id']}", "/v1/exams/{exam}"
+        decides = self._chance.random() < readers.decides
+        seen = self._ask("GET", exam, headers, name=name)
+        if seen is not None and seen.ok and (results := seen.json()["results"]):
+            self._ask("GET", results[0]["picture"], headers, name=f"{name}/pictures/{{image}}")
+        for method, what, body in (
+            ("PUT", "claim", None),
+            ("PUT", "verdict", {"outcome": "clear"}) if decides else ("DELETE", "claim", None),
+        ):
+            if seen is None or seen.status_code in _OVERTAKEN:
+                break
+            tag = {"If-Match": seen.headers["ETag"]}
+            seen = self._ask(method, f"{exam}/{what}", headers | tag, name=f"{name}/{what}", body=body)
+        if seen is None:
+            return "failed"
+        if seen.status_code in _OVERTAKEN:
+            return "overtaken"
         section.note("reading", time.time() - meant)
-        return "decided"
+        return "decided" if decides else "handed back"
 
     def _ask(
         self, method: str, path: str, headers: dict[str, str], *, name: str | None = None, body: Any = None
@@ -201,7 +205,7 @@ class Reader(LaneUser, FastHttpUser):
         ) as answer:
             if answer.status_code in _OVERTAKEN:
                 answer.success()
-            elif not answer.ok:
+            elif not answer.status_code or not answer.ok:
                 answer.failure(f"status {answer.status_code}")
                 return None
         return answer

@@ -1,0 +1,157 @@
+"""Load tests as a person runs them, on a stack of their own: one process, several, and a line that does not answer."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "loadtests"))
+
+from eyestream_load import report, scenario
+from eyestream_load.__main__ import play
+from eyestream_load.ground import Ground
+
+pytestmark = pytest.mark.stack
+
+ROOT = Path(__file__).parents[2]
+
+EVERYTHING = """\
+title = "Everything at once, for some seconds"
+seconds = 12
+patience_s = 90
+seed = 5
+photographs = { distinct = 6, height = 300, width = 400 }
+cameras = { count = 3, rate = [[0, 6]], between_s = 0.2 }
+triton = { count = 1, rate = [[0, 1]], batch = 4 }
+readers = { count = 2, rate = [[0, 0], [4, 0], [5, 2]], decides = 0.5 }
+outage = { begins_s = 2, lasts_s = 4, share = 0.67 }
+bank_swap = { at_s = 8 }
+"""
+PICTURES_ALONE = """\
+title = "Pictures and nothing else"
+seconds = 6
+patience_s = {patience}
+photographs = {{ distinct = 6, height = 300, width = 400 }}
+cameras = {{ count = 4, rate = [[0, 6]], between_s = 0.2 }}
+"""
+
+
+@pytest.fixture(scope="module")
+def ground(state: Path) -> Iterator[Ground]:
+    ground = Ground(
+        state,
+        model_repository=ROOT / "model_repository",
+        model="eyestream-demo",
+        text_tower=ROOT / "build_engines/demo/text",
+        plain=True,
+        readers=True,
+    )
+    try:
+        ground.up()
+        yield ground
+    finally:
+        ground.down()
+
+
+def run(ground: Ground, folder: Path, text: str, *, workers: int = 0) -> dict:
+    file = folder / "mine.toml"
+    file.write_text(text)
+    return play(scenario.load(str(file)), str(file), ground.environment(), folder, workers=workers)
+
+
+def said(folder: Path) -> str:
+    return "\n".join(log.read_text() for log in sorted(folder.glob("*.log")))
+
+
+def pictures_of(folder: Path) -> list[dict[str, str]]:
+    rows = []
+    for file in folder.glob("pictures*.csv"):
+        with file.open(newline="") as lines:
+            rows += csv.DictReader(lines)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def everything(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
+    folder = tmp_path_factory.mktemp("everything")
+    return run(ground, folder, EVERYTHING), folder
+
+
+def test_devices_triton_clients_and_readers_share_a_line_and_nothing_is_lost(everything: tuple[dict, Path]):
+    summary, folder = everything
+    assert report.good(summary), (summary, said(folder))
+    assert summary["pictures"]["read"] == summary["pictures"]["planned"] > 30
+    assert summary["batches"]["answered"] == summary["batches"]["planned"] > 0
+    assert summary["sessions"]["decided"] + summary["sessions"]["handed back"] > 0
+    assert set(summary["stages"]) == {
+        *("disk", "kafka", "queue", "decode", "encode", "store", "end to end"),
+        *("triton", "worklist", "reading"),
+    }
+    assert len(summary["banks"]) == 2
+    assert summary["bank_taken_up_after_s"] > 0
+
+
+def test_time_counts_from_when_a_picture_was_meant_to_be_sent(everything: tuple[dict, Path]):
+    """Two of three cameras are cut off for four seconds: what they took then is late by what was left of those."""
+    summary, folder = everything
+    assert summary["stages"]["end to end"]["longest"] > 2
+    assert summary["caught_up_after_s"] > 0
+    for row in pictures_of(folder):
+        order = ("meant", "spooled", "produced", "fetched", "decoded", "encoded", "stored", "read")
+        times = [float(row[name]) for name in order]
+        # Kafka's time has milliseconds, and the others more.
+        assert all(later >= earlier - 0.001 for earlier, later in pairwise(times)), row
+
+
+def test_what_was_found_lies_in_files_that_agree(everything: tuple[dict, Path]):
+    summary, folder = everything
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    rows = pictures_of(folder)
+    assert len({row["image"] for row in rows}) == len(rows) == summary["pictures"]["read"]
+    with (folder / "stages.csv").open(newline="") as lines:
+        assert {row["stage"]: int(row["count"]) for row in csv.DictReader(lines)} == {
+            name: stage["count"] for name, stage in summary["stages"].items()
+        }
+    assert "end to end" in (folder / "locust.html").read_text()
+    assert "end to end" in (folder / "locust_stats.csv").read_text()
+    assert report.last_line(summary) == said(folder).strip().splitlines()[-1]
+
+
+def test_a_master_and_two_workers_share_the_schedule_and_add_up(ground: Ground, tmp_path: Path):
+    summary = run(ground, tmp_path, PICTURES_ALONE.format(patience=90), workers=2)
+    assert report.good(summary), (summary, said(tmp_path))
+    assert summary["pictures"]["read"] == summary["pictures"]["planned"] > 15
+    files = [file for file in tmp_path.glob("pictures*.csv") if len(file.read_text().splitlines()) > 1]
+    assert len(files) == 2, "one of the workers had no camera"
+    assert len({row["image"] for row in pictures_of(tmp_path)}) == summary["pictures"]["read"]
+
+
+def test_a_line_that_does_not_answer_loses_everything_and_the_exit_code_says_so(ground: Ground, tmp_path: Path):
+    ground.stack.stop("screening")
+    try:
+        summary = run(ground, tmp_path, PICTURES_ALONE.format(patience=3))
+    finally:
+        ground.stack.start("screening")
+    assert summary["pictures"]["lost"] == summary["pictures"]["planned"] > 15
+    assert not report.good(summary)
+    assert "Shutting down (exit code 1)" in said(tmp_path)
+
+
+def test_a_scenario_that_is_none_ends_before_anything_starts():
+    ended = subprocess.run(
+        [sys.executable, "-m", "eyestream_load", "rush-hour"],
+        cwd=ROOT / "loadtests",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "There is no scenario rush-hour" in ended.stderr
