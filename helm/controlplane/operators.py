@@ -13,7 +13,7 @@ import httpx
 
 from controlplane import binaries
 from controlplane.access import kubectl
-from controlplane.parts import Keys, Program, client, patiently
+from controlplane.parts import Keys, Program, client, patiently, wait
 from eyestream.apps.local.base import Command, Place
 from eyestream.errors import Unavailable
 
@@ -59,10 +59,8 @@ class Keda(_KedaProgram):
     def prepare(self, place: Place) -> None:
         """Its definitions and its namespace."""
         super().prepare(place)
+        _define(self._keys, place, binaries.beside("keda", "keda-crds.yaml", say=place.say), "scaledobjects.keda.sh")
         config = self._keys.administrator(place.ports)
-        definitions = binaries.beside("keda", "keda-crds.yaml", say=place.say)
-        kubectl(config, "apply", "--server-side", "-f", str(definitions))
-        kubectl(config, "wait", "--for=condition=Established", "--timeout=60s", "crd/scaledobjects.keda.sh")
         _apply(config, [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _KEDA}}])
 
     def command(self, place: Place) -> Command:
@@ -170,10 +168,7 @@ class KubeRay(Program):
         super().prepare(place)
         if not self._hosts.exists():
             self._hosts.write_text("127.0.0.1 localhost\n")
-        config = self._keys.administrator(place.ports)
-        definitions = binaries.beside(self.name, "kuberay-crds.yaml", say=place.say)
-        kubectl(config, "apply", "--server-side", "-f", str(definitions))
-        kubectl(config, "wait", "--for=condition=Established", "--timeout=60s", "crd/rayservices.ray.io")
+        _define(self._keys, place, binaries.beside(self.name, "kuberay-crds.yaml", say=place.say), "rayservices.ray.io")
 
     def command(self, place: Place) -> Command:
         """In a mount namespace of its own."""
@@ -191,6 +186,18 @@ class KubeRay(Program):
         with patiently():
             address = f"http://127.0.0.1:{place.ports['kuberay-health']}/readyz"
             httpx.get(address, timeout=5, trust_env=False).raise_for_status()
+
+
+def _define(keys: Keys, place: Place, definitions: Path, name: str) -> None:
+    """Apply an operator's definitions and return once objects of the kind `name` can be made."""
+    kubectl(keys.administrator(place.ports), "apply", "--server-side", "-f", str(definitions))
+
+    def established() -> bool:
+        found = api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}").get("status", {})
+        return any(one["type"] == "Established" and one["status"] == "True" for one in found.get("conditions") or [])
+
+    with client(keys, place) as api:
+        wait(established, within_s=60)
 
 
 def _apply(config: Path, objects: Sequence[Mapping[str, object]]) -> None:

@@ -222,7 +222,7 @@ class Kwok(Program):
             try:
                 api.create("/api/v1/nodes", node(name))
                 api.create("/api/v1/namespaces/default/pods", _trial(name))
-                _wait(lambda: api.get(f"/api/v1/namespaces/default/pods/{name}")["status"]["phase"] == "Running")
+                wait(lambda: api.get(f"/api/v1/namespaces/default/pods/{name}")["status"]["phase"] == "Running")
             finally:
                 api.delete(f"/api/v1/namespaces/default/pods/{name}", gracePeriodSeconds="0")
                 api.delete(f"/api/v1/nodes/{name}")
@@ -256,7 +256,8 @@ def patiently() -> Iterator[None]:
         raise Unavailable(f"{type(error).__name__}: {error}") from error
 
 
-def _wait(done: Callable[[], bool], within_s: float = 10.0) -> None:
+def wait(done: Callable[[], bool], within_s: float = 10.0) -> None:
+    """Until it holds; raises Unavailable when it does not in time."""
     deadline = time.monotonic() + within_s
     while not done():
         if time.monotonic() > deadline:

@@ -23,7 +23,10 @@ H100 = "NVIDIA-H100-80GB-HBM3"
 STATES = Path(__file__).resolve().parents[2] / ".eyestream" / "cluster"
 """Not pytest's temporary folder: what a killed run leaves running must be found by the next one."""
 CHART = str(render.CHART)
-CLAIMS = ("banks", "checkpoints")
+CLAIMS = ("banks", "checkpoints", "filled")
+"""`filled` has engines that were built elsewhere."""
+PREBUILT = {"mode": "prebuilt", "cache": {"claim": "filled"}}
+"""Values of `engines` where nothing is to be built."""
 ENGINES = "eyes-eyestream-engines"
 
 
@@ -64,8 +67,8 @@ class Site:
         api = self.plane.api
         with contextlib.suppress(Exception):
             self.helm("uninstall", "eyes", "--ignore-not-found")
-        api.delete(f"/api/v1/namespaces/{self.name}")
-        wait_until(lambda: not api.exists(f"/api/v1/namespaces/{self.name}"), "the namespace is gone", within_s=120)
+        wait_until(lambda: not api.items(f"{self.path}/pods"), "its pods are gone", within_s=120)
+        api.delete(f"/api/v1/namespaces/{self.name}")  # it goes by itself, some ten seconds later
         for claim in (*CLAIMS, ENGINES):
             api.delete(f"/api/v1/persistentvolumes/{self.name}-{claim}")
         for name in self._nodes:

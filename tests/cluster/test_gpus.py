@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from chartkit import tools
 from controlplane.cluster import Failed
-from sites import Site, Watching, wait_until
+from sites import PREBUILT, Site, Watching, wait_until
 
 FULL = {"triton": {"pools": {"main": {"replicas": 3}}}}
 """As many pods as three nodes have GPUs; the engine was built before."""
-PREBUILT = {**FULL, "engines": {"mode": "prebuilt"}}
+FILLED = {**FULL, "engines": PREBUILT}
 
 DRAIN = ("--ignore-daemonsets", "--delete-emptydir-data")
 
 
 def test_pain_1_a_rollout_on_a_full_fleet_never_misses_more_than_one_pod(site: Site):
     site.nodes(3)
-    site.install(values=PREBUILT)
+    site.install(values=FILLED)
     before = {pod["metadata"]["uid"] for pod in site.pods("triton")}
-    changed = {**PREBUILT, "images": {"triton": {"tag": "26.09-py3"}}}
+    changed = {**FILLED, "images": {"triton": {"tag": "26.09-py3"}}}
     with Watching(site, "triton") as watching:
         site.upgrade(values=changed)
     assert before.isdisjoint(pod["metadata"]["uid"] for pod in site.pods("triton"))
@@ -32,11 +35,11 @@ def test_pain_1_a_rollout_on_a_full_fleet_never_misses_more_than_one_pod(site: S
 def test_pain_1_with_a_surge_the_same_rollout_would_never_end(site: Site):
     """What the chart's default avoids, so that the test above could fail."""
     site.nodes(3)
-    site.install(values=PREBUILT)
+    site.install(values=FILLED)
     strategy = {"strategy": {"maxSurge": 1, "maxUnavailable": 0}}
     pool = {"triton": {"pools": {"main": {"replicas": 3, **strategy}}}}
     with pytest.raises(Failed, match=r"eyes-eyestream-triton-main"):
-        site.upgrade("minimal", {**PREBUILT, **pool, "images": {"triton": {"tag": "26.09-py3"}}}, "--timeout", "15s")
+        site.upgrade("minimal", {**FILLED, **pool, "images": {"triton": {"tag": "26.09-py3"}}}, "--timeout", "15s")
     (waiting,) = [pod for pod in site.pods("triton") if pod["status"].get("phase") == "Pending"]
     (why,) = [one for one in waiting["status"]["conditions"] if one["type"] == "PodScheduled"]
     assert "Insufficient nvidia.com/gpu" in why["message"]
@@ -44,7 +47,7 @@ def test_pain_1_with_a_surge_the_same_rollout_would_never_end(site: Site):
 
 def test_pain_3_node_after_node_is_drained_and_one_pod_always_serves(site: Site):
     nodes = site.nodes(3)
-    site.install(values={"triton": {"pools": {"main": {"replicas": 2}}}, "engines": {"mode": "prebuilt"}})
+    site.install(values={"triton": {"pools": {"main": {"replicas": 2}}}, "engines": PREBUILT})
     with Watching(site, "triton") as watching:
         for node in nodes:
             site.plane.kubectl("drain", node, *DRAIN, "--timeout=120s")
@@ -56,7 +59,7 @@ def test_pain_3_node_after_node_is_drained_and_one_pod_always_serves(site: Site)
 
 def test_pain_3_a_drain_of_a_full_fleet_is_refused_a_second_pod(site: Site):
     nodes = site.nodes(2)
-    site.install(values={"triton": {"pools": {"main": {"replicas": 2}}}, "engines": {"mode": "prebuilt"}})
+    site.install(values={"triton": {"pools": {"main": {"replicas": 2}}}, "engines": PREBUILT})
     site.plane.kubectl("drain", nodes[0], *DRAIN, "--timeout=60s")
     command = [tools.kubectl(), "--kubeconfig", site.plane.kubeconfig, "drain", nodes[1], *DRAIN, "--timeout=8s"]
     second = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
@@ -74,9 +77,50 @@ def test_slices_and_shares_of_gpus_are_found_where_they_are(site: Site):
     (shared,) = site.nodes(1, product="NVIDIA-L4-SHARED", resources={"nvidia.com/gpu.shared": 4})
     site.nodes(1)
     pools = {"slices": {"replicas": 3}, "shared": {"replicas": 2}}
-    site.install("mig", {"engines": {"mode": "prebuilt", "queue": ""}, "triton": {"pools": pools}})
+    site.install("mig", {"engines": {**PREBUILT, "queue": ""}, "triton": {"pools": pools}})
     placed = [(pod["metadata"]["labels"]["eyestream.io/pool"], pod["spec"]["nodeName"]) for pod in site.pods("triton")]
     assert sorted(placed) == sorted([("slices", sliced)] * 3 + [("shared", shared)] * 2)
+
+
+def test_without_a_free_gpu_a_build_waits_for_pods_that_wait_for_it(site: Site):
+    """What `engines.priorityClassName` is for, so that the test below could fail."""
+    site.nodes(3)
+    site.install(values=FILLED)
+    with pytest.raises(Failed, match=r"Job/.*-engine-.* not ready"):
+        site.upgrade("minimal", built(), "--timeout", "15s")
+    (build,) = site.pods("engines")
+    (why,) = [one for one in build["status"]["conditions"] if one["type"] == "PodScheduled"]
+    assert "Insufficient nvidia.com/gpu" in why["message"]
+
+
+def test_with_a_class_above_tritons_a_full_fleet_makes_room_for_a_build_and_fills_again(site: Site):
+    site.nodes(3)
+    site.install(values=FILLED)
+    with priority_class(site) as name, Watching(site, "triton") as watching:
+        site.upgrade(values=built(priorityClassName=name))
+        wait_until(lambda: site.ready("triton") == 3, "the pod that made room is back")
+    assert engines(site) == {"succeeded": 1}
+    assert min(watching.counts) == 2, "one made room and no more"
+
+
+def built(**more: object) -> dict[str, object]:
+    """The full fleet, with a Job that builds its engine."""
+    return {**FULL, "engines": {"cache": PREBUILT["cache"], **more}}
+
+
+@contextlib.contextmanager
+def priority_class(site: Site) -> Iterator[str]:
+    """A class of the cluster's that is above what has none."""
+    path = "/apis/scheduling.k8s.io/v1/priorityclasses"
+    site.plane.api.create(path, {"metadata": {"name": site.name}, "value": 1000})
+    yield site.name
+    site.plane.api.delete(f"{path}/{site.name}")
+
+
+def engines(site: Site) -> dict[str, int]:
+    """How many Jobs that build engines there are, by how they went."""
+    jobs = site.plane.api.items(site.of("batch/v1", "jobs"), labelSelector="app.kubernetes.io/component=engines")
+    return dict(Counter("succeeded" if job["status"].get("succeeded") else "unfinished" for job in jobs))
 
 
 def test_another_spec_is_another_engine_job_and_the_old_one_is_pruned(site: Site):
@@ -104,7 +148,7 @@ def test_a_quota_that_is_too_small_is_named_where_one_looks(site: Site):
     quota = {"metadata": {"name": "gpus"}, "spec": {"hard": {"requests.nvidia.com/gpu": "1"}}}
     site.plane.api.create(f"{site.path}/resourcequotas", quota)
     with pytest.raises(Failed, match="eyes-eyestream-triton-main"):
-        site.install("minimal", PREBUILT, "--timeout", "15s")
+        site.install("minimal", FILLED, "--timeout", "15s")
     deployment = site.plane.api.get(site.of("apps/v1", "deployments", "eyes-eyestream-triton-main"))
     (why,) = [one for one in deployment["status"]["conditions"] if one["type"] == "ReplicaFailure"]
     assert "exceeded quota: gpus, requested: requests.nvidia.com/gpu=1" in why["message"]

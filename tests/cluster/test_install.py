@@ -30,7 +30,7 @@ def test_a_release_is_installed_tested_upgraded_rolled_back_and_leaves_nothing(s
 
 
 def test_settings_that_change_replace_the_workers_and_nothing_else(site: Site):
-    site.nodes(1)
+    site.nodes(2)
     site.install()
     workers, tritons = ({pod["metadata"]["uid"] for pod in site.pods(part)} for part in ("screening", "triton"))
     site.upgrade(values={"settings": {"line": {"max_batch": 4}}})
@@ -70,7 +70,7 @@ def test_a_restricted_namespace_refuses_what_is_not_restricted(site: Site):
 
 
 def test_applied_twice_by_a_controller_of_git_nothing_changes_and_nothing_conflicts(site: Site):
-    site.nodes(1)
+    site.nodes(2)
     objects = render.objects(render.manifests(render.SHAPES / "minimal-values.yaml", namespace=site.name))
     objects = [item for item in objects if "helm.sh/hook" not in item["metadata"].get("annotations", {})]
     site.plane.apply(objects, manager="git")
@@ -84,7 +84,7 @@ def test_applied_twice_by_a_controller_of_git_nothing_changes_and_nothing_confli
 
 def test_pain_2_workers_that_someone_scaled_by_hand_are_a_conflict_that_is_named(site: Site):
     """Where the chart renders replicas; where an autoscaler owns them it does not, and test_keda upgrades under it."""
-    site.nodes(1)
+    site.nodes(2)
     site.install()
     site.upgrade()
     site.plane.kubectl("scale", "deployment/eyes-eyestream-screening", "--replicas=4", "-n", site.name)
@@ -95,7 +95,7 @@ def test_pain_2_workers_that_someone_scaled_by_hand_are_a_conflict_that_is_named
 
 
 def test_a_name_in_a_release_s_namespace_that_is_taken_is_refused_by_name(site: Site):
-    site.nodes(1)
+    site.nodes(2)
     site.plane.apply(
         [{"apiVersion": "v1", "kind": "ConfigMap",
           "metadata": {"name": "eyes-eyestream-settings", "namespace": site.name}}]

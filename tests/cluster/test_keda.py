@@ -104,6 +104,7 @@ def values(bootstrap: str) -> dict[str, object]:
         "gpus": {"a100": {"product": "NVIDIA-H100-80GB-HBM3"}},
         "triton": {"pools": {"main": {"autoscaling": {"enabled": False}, "replicas": 1}}},
         "monitoring": {kind: {"enabled": False} for kind in ("podMonitor", "rules", "dashboards")},
+        "web": {"enabled": False},
     }
 
 

@@ -54,7 +54,7 @@ template:
       {{- include "eyestream.podLabels" (dict "root" $root "component" "engines") | nindent 6 }}
   spec:
     {{- include "eyestream.pod" (dict "root" $root "component" "engines") | nindent 4 }}
-    {{- with include "eyestream.placement" (dict "root" $root "component" "engines" "gpu" $gpu "values" (dict "nodeSelector" dict "tolerations" list)) | trim }}
+    {{- with include "eyestream.placement" (dict "root" $root "component" "engines" "gpu" $gpu "values" (dict "nodeSelector" dict "tolerations" list "priorityClassName" $root.Values.engines.priorityClassName)) | trim }}
     {{- . | nindent 4 }}
     {{- end }}
     restartPolicy: Never
