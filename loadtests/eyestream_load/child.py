@@ -74,6 +74,8 @@ class Child:
             self._process.kill()
             self._process.wait()
         self._listening.join(timeout=within_s)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

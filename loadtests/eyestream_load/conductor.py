@@ -19,8 +19,8 @@ READER: Final = "Reader"
 SWAPPER: Final = "BankSwapper"
 LEAD_S: Final = 2.0
 """From the word to the beginning: every process must have heard it."""
-SETTLE_S: Final = 5.0
-"""What came last may still be contradicted, and other processes' books are some seconds old."""
+SETTLE_S: Final = 4.0
+"""What came last may still be contradicted, and the books of other processes are up to three seconds old."""
 START_PATIENCE_S: Final = 240.0
 
 

@@ -59,17 +59,17 @@ class Section:
         """Have these child programs running and ready. Raises Unavailable with the reason of one that cannot be."""
         heard = {"cameras": self._camera, "watcher": self._result, "callers": self._batch, "swap": self._swap}
         with self._starting:
-            for name in names:
-                if name in self._children:
-                    continue
+            began = time.monotonic()
+            missing = [name for name in names if name not in self._children]
+            for name in missing:
                 opening = {
                     "scenario": self._scenario.model_dump(mode="json"),
                     "folder": self._folder.name,
                     "mark": self._mark,
                     "text_tower": str(self._options.text_tower or ""),
                 }
-                began = time.monotonic()
                 self._children[name] = Child(name, heard[name], opening)
+            for name in missing:
                 self._children[name].wait_ready()
                 log.info("%s ready after %.1f s", name, time.monotonic() - began)
 

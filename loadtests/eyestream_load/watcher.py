@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,8 @@ from eyestream.errors import Unavailable
 from eyestream.records import Digest, Screening, Vectors
 from eyestream.scoring import score
 from eyestream.settings import Settings
-from eyestream.sinks.base import DEFAULT_TOLERANCE
+from eyestream.sinks.base import DEFAULT_TOLERANCE, Results
+from eyestream.sinks.feed import Feed
 from eyestream.sinks.redis_feed import RedisFeed
 from eyestream.sinks.redis_reader import ResultsReader
 from eyestream_load import lines, photographs
@@ -32,7 +33,7 @@ from eyestream_load.scenario import Scenario
 
 POLL_S: Final = 0.05
 """How often the feed is looked at: a time of reading is at most so much too long."""
-_LOOK_AGAIN_S: Final = 2.0
+LOOK_AGAIN_S: Final = 2.0
 """Exams that wait are asked for so often though nothing was heard of them."""
 _REMEMBERED_S: Final = 60.0
 _AT_ONCE: Final = 32
@@ -78,10 +79,21 @@ class Alone:
 
 
 class Watcher:
-    """Pictures that are waited for, by exam."""
+    """Pictures that are waited for, by exam. `tell` hears what becomes of them."""
 
-    def __init__(self, reader: ResultsReader, feed: RedisFeed, alone: Alone, *, programme: str) -> None:
+    def __init__(
+        self,
+        reader: Results,
+        feed: Feed,
+        alone: Alone,
+        *,
+        programme: str,
+        tell: Callable[..., None] = lines.tell,
+        poll_s: float = POLL_S,
+        look_again_s: float = LOOK_AGAIN_S,
+    ) -> None:
         self._reader, self._feed, self._alone, self._programme = reader, feed, alone, programme
+        self._tell, self._poll_s, self._look_again_s = tell, poll_s, look_again_s
         self._waiting: defaultdict[str, dict[str, Expected]] = defaultdict(dict)
         self._heard: dict[str, float] = {}
         self._ask: set[str] = set()
@@ -98,7 +110,7 @@ class Watcher:
         """For ever; whatever is away is asked again."""
         cursor = await self._feed.end()
         self._conflicts = await self._conflicting()
-        lines.tell("ready")
+        self._tell("ready")
         while True:
             began = records.now()
             try:
@@ -108,9 +120,9 @@ class Watcher:
                 await self._look_again(began)
                 await self._read_all()
             except Unavailable as error:
-                lines.tell("away", why=str(error))
+                self._tell("away", why=str(error))
                 await asyncio.sleep(1.0)
-            await asyncio.sleep(max(0.0, POLL_S - (records.now() - began)))
+            await asyncio.sleep(max(0.0, self._poll_s - (records.now() - began)))
 
     def _hear(self, exam: str, at: float) -> None:
         self._heard[exam] = at
@@ -118,7 +130,7 @@ class Watcher:
             self._ask.add(exam)
 
     async def _look_again(self, at: float) -> None:
-        if at - self._looked < _LOOK_AGAIN_S:
+        if at - self._looked < self._look_again_s:
             return
         self._looked = at
         self._ask.update(list(self._waiting)[:_AT_ONCE])  # those that wait longest
@@ -126,7 +138,7 @@ class Watcher:
             del self._heard[exam]
         for image in await self._conflicting() - self._conflicts:
             self._conflicts.add(image)
-            lines.tell("conflict", image=image)
+            self._tell("conflict", image=image)
 
     async def _conflicting(self) -> set[str]:
         """Pictures of cameras like ours that were judged twice and differently."""
@@ -153,11 +165,11 @@ class Watcher:
             timings: Mapping[str, float | None] = asdict(result.timings)
             fault = self._alone.fault(result, expected)
             bank = result.identity.bank
-            lines.tell("readable", image=result.meta.image_id, at=at, timings=timings, bank=bank, contradicted=fault)
+            self._tell("readable", image=result.meta.image_id, at=at, timings=timings, bank=bank, contradicted=fault)
         if waiting and (known := await self._reader.exam(exam)) is not None:
             for note in known.unreadable:
                 if waiting.pop(note.meta.image_id, None) is not None:
-                    lines.tell("refused", image=note.meta.image_id, why=note.reason)
+                    self._tell("refused", image=note.meta.image_id, why=note.reason)
         if exam in self._waiting and not waiting:
             del self._waiting[exam]
 

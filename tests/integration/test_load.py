@@ -24,22 +24,22 @@ ROOT = Path(__file__).parents[2]
 
 EVERYTHING = """\
 title = "Everything at once, for some seconds"
-seconds = 12
+seconds = 9
 patience_s = 90
 seed = 5
 photographs = { distinct = 6, height = 300, width = 400 }
 cameras = { count = 3, rate = [[0, 6]], between_s = 0.2 }
 triton = { count = 1, rate = [[0, 1]], batch = 4 }
-readers = { count = 2, rate = [[0, 0], [4, 0], [5, 2]], decides = 0.5 }
-outage = { begins_s = 2, lasts_s = 4, share = 0.67 }
-bank_swap = { at_s = 8 }
+readers = { count = 2, rate = [[0, 0], [3, 0], [4, 2]], decides = 0.5 }
+outage = { begins_s = 1, lasts_s = 4, share = 0.67 }
+bank_swap = { at_s = 6 }
 """
 PICTURES_ALONE = """\
 title = "Pictures and nothing else"
-seconds = 6
+seconds = 4
 patience_s = {patience}
 photographs = {{ distinct = 6, height = 300, width = 400 }}
-cameras = {{ count = 4, rate = [[0, 6]], between_s = 0.2 }}
+cameras = {{ count = 4, rate = [[0, 8]], between_s = 0.2 }}
 """
 
 
