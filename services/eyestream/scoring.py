@@ -140,10 +140,14 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """The numbers behind judgements: `probabilities` [n, conditions] and `loudest` [n, conditions], indices of rows."""
+    """The numbers behind judgements: `probabilities` [n, conditions] and `loudest` [n, conditions], indices of rows.
+
+    `log_odds` [n, conditions] are a·m + c: they still tell pictures apart whose probabilities are both rounded to 1.
+    """
 
     probabilities: Doubles
     loudest: npt.NDArray[np.intp]
+    log_odds: Doubles
 
 
 def score(head: Head, embeddings: Vectors, *, lateralities: Sequence[Laterality] | None = None) -> list[Judgement]:
@@ -169,6 +173,7 @@ def probabilities(head: Head, embeddings: Vectors, *, lateralities: Sequence[Lat
     result = Scores(
         np.empty((len(x), len(head.judges))),
         np.empty((len(x), len(head.judges)), dtype=np.intp),
+        np.empty((len(x), len(head.judges))),
     )
     names = {view.name for view in head.views}
     for view in head.views:
@@ -205,7 +210,9 @@ def _through(view: View, judges: Sequence[Judge], x: Doubles, into: Scores, rows
     rivals = _log_sum_exp(np.where(there, by_class[:, against], -np.inf))
     margin = by_class[:, [judge.positive for judge in judges]] - rivals
     a, c = (np.asarray(numbers) for numbers in zip(*((judge.a, judge.c) for judge in judges), strict=True))
-    into.probabilities[rows] = np.round(_sigmoid(a * margin + c), _DECIMALS)
+    log_odds = a * margin + c
+    into.log_odds[rows] = log_odds
+    into.probabilities[rows] = np.round(_sigmoid(log_odds), _DECIMALS)
     own, there = _padded([judge.rows for judge in judges])
     loudest = np.where(there, by_row[:, own], -np.inf).argmax(axis=2)
     into.loudest[rows] = own[np.arange(len(judges)), loudest]

@@ -17,6 +17,7 @@ from eyestream import records
 from eyestream import settings as settings_module
 from eyestream.apps.kafka import kafka_options
 from eyestream.banks.shelf import Bank, Shelf
+from eyestream.brokers.backlog import Backlog
 from eyestream.brokers.lookup import Lookup
 from eyestream.decoding import Limits
 from eyestream.encoders.triton import TritonEncoder
@@ -27,12 +28,15 @@ from eyestream.sinks.redis_reader import ResultsReader
 from eyestream.sinks.redis_readings import RedisReadings
 from eyestream.telemetry import Verb, WebMetrics, log_as_json
 from eyestream.web.deadletters import LineLetters
+from eyestream.web.engine import EngineRoom
+from eyestream.web.explainer import LineExplainer
 from eyestream.web.guard import Guard
 from eyestream.web.keys import KeyFile, make_key
 from eyestream.web.limits import Buckets
 from eyestream.web.oidc import Issuer
 from eyestream.web.pictures import LinePictures
 from eyestream.web.principals import SCOPES, Scope
+from eyestream.web.pulse import LineBacklog
 from eyestream.web.scorer import LineScorer
 from eyestream.web.services import House, Services
 
@@ -113,15 +117,15 @@ async def services(settings: Settings, metrics: WebMetrics) -> AsyncIterator[Ser
     results, feed = ResultsReader(url, cluster=cluster), RedisFeed(url, cluster=cluster)
     readings = RedisReadings(url, cluster=cluster, audit_kept_s=web.audit_days * _DAY_S)
     pictures = LinePictures(Lookup(kafka), stores=settings.pictures.references, max_bytes=settings.pictures.max_bytes)
-    scorer = LineScorer(
+    engines = EngineRoom(
         lambda: TritonEncoder.connect(
             settings.triton.address, settings.triton.model, timeout_s=settings.triton.timeout_s
         ),
         settings.banks.shelf,
         limits=limits,
-        at_once=web.scores_at_once,
+        threads=web.scores_at_once,
     )
-    letters = LineLetters(kafka)
+    letters, backlog = LineLetters(kafka), LineBacklog(Backlog(kafka))
     banks = CurrentBanks(Shelf(settings.banks.shelf), poll_s=settings.banks.poll_s)
     await asyncio.to_thread(banks.look)
     following = asyncio.create_task(banks.follow())
@@ -133,8 +137,10 @@ async def services(settings: Settings, metrics: WebMetrics) -> AsyncIterator[Ser
             audit=readings,
             feed=feed,
             pictures=pictures,
-            scorer=scorer,
+            scorer=LineScorer(engines, at_once=web.scores_at_once),
+            explainer=LineExplainer(engines, views_at_once=web.scores_at_once),
             letters=letters,
+            waiting=backlog.count,
             banks=banks,
             guard=guard(settings),
             metrics=metrics,
@@ -145,7 +151,7 @@ async def services(settings: Settings, metrics: WebMetrics) -> AsyncIterator[Ser
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
-        for part in (results, readings, feed, pictures, scorer, letters):
+        for part in (results, readings, feed, pictures, engines, letters, backlog):
             await part.close()
 
 

@@ -17,6 +17,7 @@ ACTIONS: Final = (
     "exam.decided",
     "exam.reopened",
     "picture.viewed",
+    "picture.explained",
     "picture.scored",
     "worklist.viewed",
     "dead-letters.viewed",

@@ -11,10 +11,11 @@ from fastapi.openapi.utils import get_openapi
 from starlette.types import Receive, Scope, Send
 
 from eyestream import __version__
-from eyestream.web import events, exams, letters, records, scores, worklists
+from eyestream.web import dashboard, events, exams, letters, records, scores, views, worklists
 from eyestream.web.hub import Hub
 from eyestream.web.limits import BodyLimit
 from eyestream.web.problems import Problem, ProblemView, install, response
+from eyestream.web.pulse import Pulse
 from eyestream.web.services import Services
 from eyestream.web.surroundings import Surroundings
 
@@ -58,8 +59,9 @@ def create(services: Services) -> FastAPI:
     app = FastAPI(title="eyestream", version=__version__, docs_url=None, redoc_url=None, lifespan=running)
     app.state.services = services
     app.state.hub = hub
+    app.state.pulse = Pulse(services.feed, services.results, services.waiting, clock=services.clock)
     app.router.redirect_slashes = False
-    for module in (worklists, exams, events, scores, letters, records):
+    for module in (worklists, exams, views, events, scores, letters, records, dashboard):
         app.include_router(module.router)
     app.include_router(records.health)
     install(app)

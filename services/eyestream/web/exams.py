@@ -1,12 +1,10 @@
-"""Routes: an exam, its pictures, and what a reader does with it."""
+"""Routes: an exam, and what a reader does with it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Path, Response
-from starlette.responses import StreamingResponse
 
 from eyestream.programmes import Programme
 from eyestream.records import Identifier
@@ -20,13 +18,11 @@ from eyestream.web.problems import Problem, answers
 router = APIRouter(prefix="/v1/exams", tags=["exams"])
 
 ExamId = Annotated[Identifier, Path(description="The exam's id, as the device gave it.", examples=["exam-2026-0001"])]
-ImageId = Annotated[Identifier, Path(description="The picture's id.", examples=["3f1c9a"])]
 IfMatch = Annotated[
     str | None, Header(description="The ETag of the exam as you saw it.", examples=['"2.2.1"'], max_length=100)
 ]
 IfNoneMatch = Annotated[str | None, Header(description="The ETag that you hold already.", max_length=1000)]
 
-_CHUNK: Final = 256 * 1024
 _UNKNOWN: Final = "Nothing is known of this exam: it may have been kept for as long as its programme says."
 _REFUSALS: Final = {
     "unknown": (404, _UNKNOWN),
@@ -62,34 +58,6 @@ async def report(visit: Reader, exam_id: ExamId) -> Response:
         raise _refusal("unknown")
     bundle = fhir.bundle(known, _programme(visit, known.exam.programme))
     return Response(bundle, media_type=fhir.MEDIA_TYPE, headers={"ETag": etag(known.reading.version)})
-
-
-@router.get(
-    "/{exam_id}/pictures/{image_id}",
-    response_class=StreamingResponse,
-    responses={
-        200: {"content": {"image/jpeg": {}, "image/png": {}, "image/tiff": {}, "application/dicom": {}}},
-        304: {"description": "As you hold it."},
-        **answers(404, 410),
-    },
-)
-async def picture(visit: Reader, exam_id: ExamId, image_id: ImageId, if_none_match: IfNoneMatch = None) -> Response:
-    """The picture's own bytes, from Kafka or the object store, as long as either keeps it (410 afterwards)."""
-    screenings = await visit.services.results.screenings(exam_id)
-    found = [screening for screening in screenings if screening.meta.image_id == image_id]
-    if not found:
-        raise Problem(404, "unknown-picture", "No picture with this id was screened in this exam.")
-    screening = found[-1]
-    await visit.record("picture.viewed", exam_id=exam_id, image_id=image_id, programme=screening.meta.programme)
-    headers = {"ETag": etag(screening.meta.sha256), "Cache-Control": "private, no-cache"}
-    if if_none_match is not None and headers["ETag"] in if_none_match:
-        return Response(status_code=304, headers=headers)
-    file = await visit.services.pictures.file(screening)
-    if file is None:
-        raise Problem(410, "picture-gone", "The picture is kept no longer; its result is.")
-    headers["Content-Disposition"] = f'inline; filename="{image_id}.{file.suffix}"'
-    headers["Content-Length"] = str(len(file.value))
-    return StreamingResponse(_chunks(file.value), headers=headers, media_type=file.content_type)
 
 
 @router.put("/{exam_id}/claim", tags=["reading"], response_model=ClaimView, responses=answers(404, 409, 412))
@@ -177,9 +145,3 @@ def _check_urgency(verdict: VerdictIn, programme: Programme | None) -> None:
         steps = [step.name for step in programme.urgencies]
         if verdict.urgency not in steps:
             raise Problem(422, "invalid-request", f"A referral's urgency is one of {', '.join(steps)}.")
-
-
-async def _chunks(value: bytes) -> AsyncIterator[bytes]:
-    view = memoryview(value)
-    for start in range(0, len(view), _CHUNK):
-        yield bytes(view[start : start + _CHUNK])

@@ -11,7 +11,7 @@ SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 EXPLAINED: Final[dict[Scope, str]] = {
     "read": "see exams, worklists, pictures, counters and events",
     "decide": "claim exams and decide them",
-    "score": "have uploaded pictures scored",
+    "score": "have pictures scored on demand, and shown where they say so",
     "operate": "see and redrive dead letters, see the audit record",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from eyestream.sinks.base import Results
 from eyestream.sinks.feed import Feed
 from eyestream.sinks.readings import Dossiers, Readings
 from eyestream.telemetry import WebMetrics
+from eyestream.web.explainer import Explanation
 from eyestream.web.principals import Principal
 
 
@@ -54,6 +55,18 @@ class Scorer(Protocol):
         ...
 
 
+class Explainer(Protocol):
+    """The line's own engine and head, asked what in a picture they go by."""
+
+    async def seen(self, value: bytes, meta: ImageMeta, *, content_type: str | None) -> bytes:
+        """A JPEG of the picture in the frame that the engine sees, larger. Raises Rejected or Unavailable."""
+        ...
+
+    async def explain(self, value: bytes, meta: ImageMeta, *, content_type: str | None) -> Explanation:
+        """What each place speaks for each condition. Raises Rejected, or Unavailable, also when too many ask."""
+        ...
+
+
 class Letters(Protocol):
     """The dead letters."""
 
@@ -82,7 +95,10 @@ class House:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """All of it. `banks` gives the banks in service by programme, without blocking."""
+    """All of it. `banks` gives the banks in service by programme, without blocking.
+
+    `waiting` counts the pictures that the workers have not finished; it may raise Unavailable.
+    """
 
     results: Results
     dossiers: Dossiers
@@ -91,7 +107,9 @@ class Services:
     feed: Feed
     pictures: Pictures
     scorer: Scorer
+    explainer: Explainer
     letters: Letters
+    waiting: Callable[[], Awaitable[int]]
     banks: Callable[[], Mapping[str, Bank]]
     guard: Gatekeeper
     metrics: WebMetrics

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from eyestream.records import Slug, utc
 from eyestream.sinks.base import WorklistEntry
@@ -15,6 +15,7 @@ from eyestream.web.exam_models import CountsView, ReadingView, WorklistView, Wor
 from eyestream.web.guard import Reader, Visit
 from eyestream.web.models import View, shown
 from eyestream.web.problems import Problem, answers
+from eyestream.web.pulse import Beat, Pulse
 
 router = APIRouter(prefix="/v1/programmes", tags=["programmes"])
 
@@ -58,6 +59,44 @@ class ProgrammeView(View):
     bank: str
     encoder: str
     """The encoder that the bank was built for."""
+
+
+class StageView(View):
+    """Seconds that pictures spent in a stage."""
+
+    stage: str
+    """sending (camera to Kafka), waiting (in Kafka), decoding, encoding, storing; total (Kafka to stored)."""
+    median: float
+    p95: float
+    longest: float
+
+
+class LineView(View):
+    """How the line is doing."""
+
+    programme: str
+    at: dt.datetime
+    window_s: float
+    """How far back was looked: longer while little happens."""
+    pictures: int
+    """Pictures that the stages' times are of."""
+    stages: list[StageView]
+    """Without those that no picture went through."""
+    waiting: int | None
+    """Pictures of every programme that wait in Kafka or are in flight; null while Kafka does not answer."""
+
+    @classmethod
+    def of(cls, programme: str, beat: Beat) -> LineView:
+        """The look at the line."""
+        stages = [StageView(stage=one.name, median=one.median, p95=one.p95, longest=one.longest) for one in beat.stages]
+        return cls(
+            programme=programme,
+            at=utc(beat.at),
+            window_s=beat.window_s,
+            pictures=beat.pictures,
+            stages=stages,
+            waiting=beat.waiting,
+        )
 
 
 class ProgrammesView(View):
@@ -150,6 +189,16 @@ async def counts(
     date = day or utc(visit.services.clock()).date()
     found: Mapping[str, int] = await visit.services.results.counts(programme, date)
     return shown(CountsView(programme=programme, day=date, counts=dict(found)))
+
+
+@router.get("/{programme}/line", response_model=LineView, responses=answers())
+async def line(request: Request, _visit: Reader, programme: ProgrammeName) -> Response:
+    """How the line is doing: what waits, and how long the stages took for a sample of the last minutes' pictures.
+
+    As of a few seconds ago. Rates come with the events: two `counts` and the time between them.
+    """
+    pulse: Pulse = request.app.state.pulse
+    return shown(LineView.of(programme, await pulse.beat(programme)))
 
 
 def _wanted(visit: Visit, reading: Reading, which: Which, outcome: str | None, urgency: str | None) -> bool:

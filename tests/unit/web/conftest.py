@@ -26,6 +26,7 @@ from eyestream.web.services import File, House, Services
 
 ROLES = {
     "viewer": ["read"],
+    "seer": ["read", "score"],
     "ada": ["read", "decide"],
     "ben": ["read", "decide"],
     "camera": ["score"],
@@ -91,6 +92,14 @@ class NoScorer:
         raise AssertionError("nobody was to be scored")
 
 
+class NoExplainer:
+    async def seen(self, value, meta, *, content_type):
+        raise AssertionError("nobody was to be shown")
+
+    async def explain(self, value, meta, *, content_type):
+        raise AssertionError("nobody was to be explained")
+
+
 class World:
     """One service, what lies behind it, and a client for each role."""
 
@@ -115,7 +124,9 @@ class World:
             feed=self.feed,
             pictures=self.pictures,
             scorer=NoScorer(),
+            explainer=NoExplainer(),
             letters=self.letters,
+            waiting=self.count_waiting,
             banks=lambda: self.line.banks,
             guard=Guard(keys=KeyFile(self.key_file, clock=self.clock), issuer=None, requests=self.buckets),
             metrics=WebMetrics(),
@@ -124,6 +135,9 @@ class World:
         )
         self.clients: list[httpx.AsyncClient] = []
         self._app: FastAPI | None = None
+
+    async def count_waiting(self) -> int:
+        return self.line.unacknowledged()
 
     @property
     def app(self) -> FastAPI:

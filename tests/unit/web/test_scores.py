@@ -7,6 +7,7 @@ import pytest
 from eyestream.banks.shelf import Shelf
 from eyestream.errors import Unavailable
 from eyestream.testing.messages import png
+from eyestream.web.engine import EngineRoom
 from eyestream.web.scorer import LineScorer
 
 
@@ -24,10 +25,10 @@ async def scoring(world, tmp_path):
         return world.line.encoder
 
     world.shelf = shelf
-    world.scorer = LineScorer(connect, tmp_path / "shelf", limits=world.line.intake.limits, at_once=2)
-    world.change(scorer=world.scorer)
+    room = EngineRoom(connect, tmp_path / "shelf", limits=world.line.intake.limits)
+    world.change(scorer=LineScorer(room, at_once=2))
     yield world
-    await world.scorer.close()
+    await room.close()
 
 
 def ask(world, value, **params):
@@ -125,7 +126,8 @@ async def test_an_encoder_that_cannot_be_reached_is_tried_anew_by_the_next_calle
             raise Unavailable("triton", "told to be away")
         return scoring.line.encoder
 
-    scoring.change(scorer=LineScorer(connect, tmp_path / "shelf", limits=scoring.line.intake.limits))
+    room = EngineRoom(connect, tmp_path / "shelf", limits=scoring.line.intake.limits)
+    scoring.change(scorer=LineScorer(room))
     client = scoring.client("camera")
     params = {"programme": "demo"}
     is_problem(await client.post("/v1/scores", params=params, content=png(1)), 503, "unavailable")

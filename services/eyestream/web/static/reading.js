@@ -1,0 +1,97 @@
+// What a reader does with an exam: claim it, decide it, hand it back, take a verdict back.
+
+import { ask, session } from "./api.js";
+import { chip, clock, field, fill, h, moment, notice, outcomeChip, select } from "./dom.js";
+
+const RENEW = 0.4; // of what is left of a claim
+
+// Fills `part`; returns what ends the claim's renewing. `reload` reads the exam anew, `changed` is told its new version.
+export function readingPanel(part, exam, etag, context, { reload, changed }) {
+  let current = etag;
+  let renewing = null;
+  const path = `/v1/exams/${encodeURIComponent(exam.exam_id)}`;
+  const message = h("p", { role: "alert", class: "message" });
+
+  const act = async (path_, options, done) => {
+    fill(message);
+    try {
+      const { body, etag: next } = await ask(path_, { etag: current, ...options });
+      current = next;
+      changed(next);
+      done(body.reading);
+    } catch (error) {
+      fill(message, error.kind === "stale" ? "The exam changed while you read it. " : `${error.message} `,
+        ["stale", "taken", "decided", "not-claimed", "not-decided"].includes(error.kind) && h("button", { type: "button", onclick: reload }, "Read it again"));
+    }
+  };
+
+  const renew = (until) => {
+    clearTimeout(renewing);
+    const left = Date.parse(until) - Date.now();
+    renewing = setTimeout(() => act(`${path}/claim`, { method: "PUT" }, (reading) => { renew(reading.until); told(reading.until); }), Math.max(5000, RENEW * left));
+  };
+  const held = h("p", { class: "faint" });
+  const told = (until) => fill(held, `You hold this exam until ${clock(until)}, and longer while this page is open.`);
+
+  const claimed = (reading) => {
+    renew(reading.until);
+    told(reading.until);
+    fill(part, h("section", {}, h("h2", {}, "Your decision"), held, verdictForm(exam, context,
+      (verdict) => act(`${path}/verdict`, { method: "PUT", body: verdict }, (next) => { clearTimeout(renewing); decided(next); notice("Your decision is on record."); }),
+      () => act(`${path}/claim`, { method: "DELETE" }, (next) => { clearTimeout(renewing); open(next); notice("The exam is handed back."); })), message));
+    part.querySelector("input")?.focus();
+  };
+
+  const open = (reading, focus = true) => {
+    const button = h("button", { type: "button", class: "primary", onclick: () => act(`${path}/claim`, { method: "PUT" }, claimed) }, "Claim this exam");
+    fill(part, h("section", {}, h("h2", {}, "Your decision"), former(reading.verdict),
+      session.may("decide") ? [h("p", {}, "Nobody holds this exam."), button] : h("p", { class: "hint" }, "Deciding needs the scope “decide”."), message));
+    if (focus) button.focus();
+  };
+
+  const decided = (reading, focus = true) => {
+    const back = h("a", { href: context.link("worklist"), class: "button primary" }, "To the worklist");
+    fill(part, h("section", {}, h("h2", {}, "Decided"), verdictShown(reading.verdict), back,
+      session.may("decide") && h("button", { type: "button", class: "quiet", onclick: () => act(`${path}/verdict`, { method: "DELETE" }, open) }, "Take the decision back"), message));
+    if (focus) back.focus();
+  };
+
+  const reading = exam.reading;
+  if (reading.state === "decided") decided(reading, false);
+  else if (reading.state === "claimed" && reading.reader === session.me.who) claimed(reading);
+  else if (reading.state === "claimed") {
+    fill(part, h("section", {}, h("h2", {}, "Your decision"), former(reading.verdict),
+      h("p", {}, chip("plain", "◇", reading.reader), ` holds this exam until ${clock(reading.until)}.`), h("button", { type: "button", onclick: reload }, "Look again")));
+  } else open(reading, false);
+  return () => clearTimeout(renewing);
+}
+
+function verdictForm(exam, context, decide, handBack) {
+  const steps = context.app.programmes.find((one) => one.name === exam.programme)?.urgencies ?? [];
+  const line = exam.decision;
+  const urgency = select(steps.map((step) => [step.name, step.title]), line?.outcome === "refer" ? line.urgency : steps.at(-1)?.name, () => {}, { name: "urgency" });
+  const urgencyField = field("How soon", urgency);
+  urgencyField.hidden = true;
+  const choice = (value, text) => h("label", { class: "choice" }, h("input", { type: "radio", name: "outcome", value, required: true,
+    onchange: () => { urgencyField.hidden = value !== "refer"; } }), outcomeChip(value), h("span", {}, text));
+  const comment = h("textarea", { name: "comment", rows: "2", maxlength: "1000", "aria-describedby": "comment-hint" });
+  const form = h("form", { class: "decide", onsubmit: (event) => {
+    event.preventDefault();
+    const outcome = new FormData(form).get("outcome");
+    decide({ outcome, ...(outcome === "refer" ? { urgency: urgency.value } : {}), comment: comment.value.trim() });
+  } },
+  h("fieldset", {}, h("legend", {}, "What should happen"), choice("refer", "to a specialist"), choice("recapture", "pictures not usable"), choice("clear", "nothing to act on")),
+  urgencyField, field("Comment, for colleagues", comment), h("small", { id: "comment-hint", class: "hint" }, "Do not name the patient."),
+  h("div", { class: "buttons" }, h("button", { type: "submit", class: "primary" }, "Decide"),
+    h("button", { type: "button", onclick: handBack }, "Hand back undecided")));
+  return form;
+}
+
+function verdictShown(verdict) {
+  return h("div", {}, h("p", { class: "verdict" }, outcomeChip(verdict.outcome), verdict.outcome === "refer" && h("span", {}, verdict.urgency)),
+    verdict.comment && h("blockquote", {}, verdict.comment), h("p", { class: "faint" }, `${verdict.by}, ${moment(verdict.at)}`));
+}
+
+function former(verdict) {
+  return verdict && h("div", { class: "former" }, h("p", {}, "Decided before; it no longer counts:"), verdictShown(verdict));
+}
