@@ -45,7 +45,7 @@ lint: setup  ## style, layers, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs services build_engines tests examples benchmarks
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs services build_engines loadtests tests examples benchmarks
 
 types: setup  ## mypy --strict
 	$(BIN)/mypy

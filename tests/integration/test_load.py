@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "loadtests"))
-
 from eyestream_load import report, scenario
 from eyestream_load.__main__ import play
 from eyestream_load.ground import Ground

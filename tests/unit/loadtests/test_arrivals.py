@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from eyestream_load import arrivals, scenario
 from eyestream_load.scenario import Scenario
 

@@ -7,9 +7,10 @@ import math
 
 import numpy as np
 import pytest
-from eyestream_load.books import PERCENTILES, WIDTH, Book, Books
 from hypothesis import given
 from hypothesis import strategies as st
+
+from eyestream_load.books import PERCENTILES, WIDTH, Book, Books
 
 TIMES = st.lists(st.floats(1e-3, 1e4), min_size=1, max_size=300)
 

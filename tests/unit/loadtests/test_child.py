@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from eyestream_load.cameras import Way
-from eyestream_load.child import Child
 
 from eyestream.errors import Unavailable
+from eyestream_load.cameras import Way
+from eyestream_load.child import Child
 
 OPENING = {"scenario": {"programme": "demo"}, "mark": "load-x", "text_tower": "", "folder": "."}
 

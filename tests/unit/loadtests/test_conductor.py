@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from eyestream_load.conductor import LEAD_S, SETTLE_S, START_PATIENCE_S, Conductor
 from eyestream_load.scenario import Scenario
 

@@ -6,11 +6,12 @@ import io
 import json
 
 import pytest
+from rich.console import Console
+
 from eyestream_load import report
 from eyestream_load.conductor import Conductor
 from eyestream_load.scenario import Scenario
 from eyestream_load.section import STAGES
-from rich.console import Console
 
 PLAN = Scenario.model_validate(
     {"title": "t", "name": "mine", "seconds": 10, "arrivals": "even", "cameras": {"count": 1, "rate": [[0, 4]]}}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from eyestream_load import scenario
-from eyestream_load.scenario import Scenario
 
 from eyestream.errors import Misconfigured
+from eyestream_load import scenario
+from eyestream_load.scenario import Scenario
 
 MINIMAL = {"title": "t", "seconds": 10, "cameras": {"count": 2, "rate": [[0, 1]]}}
 

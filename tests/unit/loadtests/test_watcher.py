@@ -9,7 +9,6 @@ import hashlib
 
 import numpy as np
 import pytest
-from eyestream_load.watcher import Alone, Expected, Watcher
 
 from eyestream.banks.build import build
 from eyestream.programmes import Programme
@@ -19,6 +18,7 @@ from eyestream.sinks.base import Decided, Exam
 from eyestream.sinks.feed import Cursor, Happening
 from eyestream.testing.messages import meta_for
 from eyestream.testing.texts import FakeTextEncoder
+from eyestream_load.watcher import Alone, Expected, Watcher
 
 DIM = 32
 FILES = (b"first", b"second")
