@@ -8,9 +8,7 @@ import json
 import secrets
 import signal
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +20,12 @@ from fhir.resources.R4B.bundle import Bundle
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from eyestream import objects
+from eyestream.apps.drills import service as processes
 from eyestream.apps.drills.ground import PLAIN, Ground
 from eyestream.apps.drills.pictures import Parcel, make_lot, parcel_of
-from eyestream.apps.local.worker import settings_of
 from eyestream.records import HEADER_REF
 from eyestream.testing.messages import meta_for
 from eyestream.testing.redis_server import free_ports
-from eyestream.web.keys import make_key
 
 pytestmark = pytest.mark.stack
 
@@ -49,40 +46,10 @@ class Service:
 
 @contextlib.contextmanager
 def serving(ground: Ground, folder: Path, *options: str, port: int = 0, **settings: object) -> Iterator[Service]:
-    key, entry = make_key("tester", ["read", "decide", "score", "operate"])
-    (folder / "keys.toml").write_text(entry)
-    ready, log = folder / "ready", folder / "log"
-    import os
-
-    environment = {
-        **os.environ,  # noqa: TID251
-        "EYESTREAM_WEB__API_KEYS": str(folder / "keys.toml"),
-        "EYESTREAM_WEB__PORT": str(port),
-        "EYESTREAM_WEB__REQUESTS_PER_S": "100000",
-        "EYESTREAM_WEB__BURST": "100000",
-        "OPENBLAS_NUM_THREADS": "1",
-        **{f"EYESTREAM_WEB__{name.upper()}": str(value) for name, value in settings.items()},
-    }
-    settings_file = str(settings_of(ground.stack.state, name=PLAIN))
-    command = [sys.executable, "-m", "eyestream", "web", "run", "-s", settings_file, "--ready-file", str(ready)]
-    with log.open("wb") as out:
-        process = subprocess.Popen([*command, *options], stdout=out, stderr=out, env=environment)
-    try:
-        deadline = time.monotonic() + 90
-        while not (ready.exists() and ready.read_text()):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        headers = {"Authorization": f"Bearer {key}"}
-        with httpx.Client(base_url=ready.read_text().strip(), headers=headers, timeout=30) as client:
-            yield Service(process, client, log)
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    with processes.serving(ground, folder, *options, port=port, **settings) as made:
+        headers = {"Authorization": f"Bearer {made.keys['tester']}"}
+        with httpx.Client(base_url=made.address, headers=headers, timeout=30) as client:
+            yield Service(made.process, client, made.log)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -136,6 +103,36 @@ def test_an_uploaded_picture_gets_the_digests_and_numbers_that_the_line_stored(s
         scored = answer.json()
         for part in ("digests", "sha256", "ungradable", "findings", "quality"):
             assert scored[part] == stored[part], part
+
+
+def test_a_heat_map_explains_the_very_numbers_that_the_line_stored(service: Service, lot: list[Parcel]):
+    stored = result_of(service, lot[0])
+    answer = service.get(f"{stored['picture']}/heatmap")
+    assert answer.status_code == 200, answer.text
+    heat = answer.json()
+    assert heat["as_stored"] is True
+    probabilities = {one["condition"]: one["probability"] for one in [*stored["findings"], *stored["quality"]]}
+    # The same picture meets another batch, and the engine's last bits may differ with it.
+    assert {one["condition"]: one["probability"] for one in heat["maps"]} == pytest.approx(probabilities, abs=1e-3)
+    seen = service.get(f"{stored['picture']}/seen")
+    assert (seen.status_code, seen.headers["content-type"]) == (200, "image/jpeg")
+
+
+def test_what_waits_in_kafka_is_counted_while_the_workers_are_away(ground: Ground, service: Service, lot: list[Parcel]):
+    def line() -> dict:
+        answer = service.get("/v1/programmes/demo/line")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    ground.wait(lambda: line()["waiting"] == 0, "nothing waits")
+    assert {one["stage"] for one in line()["stages"]} >= {"waiting", "decoding", "encoding", "storing", "total"}
+    ground.stack.stop(PLAIN)
+    try:
+        put(ground, *make_lot(f"wait{secrets.token_hex(3)}", ground.drawn, bad=0).parcels[:5])
+        ground.wait(lambda: line()["waiting"] == 5, "five pictures wait")
+    finally:
+        ground.host(PLAIN)
+    ground.wait(lambda: line()["waiting"] == 0, "nothing waits again")
 
 
 def test_the_picture_itself_comes_from_kafka_where_its_result_says_it_lies(service: Service, lot: list[Parcel]):
