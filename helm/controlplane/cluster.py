@@ -46,10 +46,14 @@ class ControlPlane:
 
     def down(self) -> None:
         """End every process. Idempotent."""
+        self.close()
+        self.stack.down()
+
+    def close(self) -> None:
+        """Let connections go; every process stays. Idempotent."""
         if self._api is not None:
             self._api.close()
             self._api = None
-        self.stack.down()
 
     @property
     def api(self) -> Api:

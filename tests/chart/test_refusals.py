@@ -145,6 +145,8 @@ WRONG = {
         "a RayService has no scale that KEDA could set"),
     "a password for no Redis": (
         {"ray": {"gcs": {"passwordSecret": {"name": "x"}}}}, "write host:port of the Redis that keeps Ray's state"),
+    "a token for a Ray that has none": (
+        {"screening": {"host": "ray"}, "ray": {"version": "2.51.2"}}, "Ray has tokens from 2.52.0 on"),
     "an image without digest": (
         {"images": {"requireDigest": True}}, "is empty while images.requireDigest is true: write the digest"),
     "a short digest": ({"images": {"triton": {"digest": "sha256:1"}}}, "does not match pattern"),

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "helm"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from controlplane.cluster import ControlPlane
+from controlplane.operators import KubeRay
 from sites import Site, end_leftovers, owned_state
 
 
@@ -27,6 +28,15 @@ def plane() -> Iterator[ControlPlane]:
     with owned_state() as state, ControlPlane(state) as plane:
         plane.up(lambda part, line: sys.stderr.write(f"{part}: {line}\n"))
         yield plane
+
+
+@pytest.fixture(scope="session")
+def ray_plane(plane: ControlPlane) -> Iterator[ControlPlane]:
+    """The same plane with the KubeRay operator beside it; the plane's own `down` ends it too."""
+    ray = ControlPlane(plane.state, beside=[KubeRay(plane.keys, plane.state / "hosts")])
+    ray.up()
+    yield ray
+    ray.close()
 
 
 @pytest.fixture

@@ -33,8 +33,9 @@ ENGINES = "eyes-eyestream-engines"
 class Site:
     """One namespace of a plane; what a test adds goes with it."""
 
-    def __init__(self, plane: ControlPlane) -> None:
+    def __init__(self, plane: ControlPlane, *, redis_url: str = "redis://127.0.0.1:6379/0") -> None:
         self.plane = plane
+        self._redis_url = redis_url
         self.name = f"t{secrets.token_hex(3)}"
         self._nodes: list[str] = []
 
@@ -59,7 +60,7 @@ class Site:
         for claim in CLAIMS:
             spec = {"accessModes": ["ReadOnlyMany"], "resources": {"requests": {"storage": "1Gi"}}}
             api.create(f"{self.path}/persistentvolumeclaims", {"metadata": {"name": claim}, "spec": spec})
-        secret = {"metadata": {"name": "redis-url"}, "stringData": {"url": "redis://127.0.0.1:6379/0"}}
+        secret = {"metadata": {"name": "redis-url"}, "stringData": {"url": self._redis_url}}
         api.create(f"{self.path}/secrets", secret)
         wait_until(lambda: api.exists(f"{self.path}/serviceaccounts/default"), "the namespace has its account")
 

@@ -20,12 +20,13 @@ GROUP = "eyestream-screening"
 
 
 @pytest.fixture(scope="module")
-def scaled_plane(plane: ControlPlane) -> ControlPlane:
+def scaled_plane(plane: ControlPlane) -> Iterator[ControlPlane]:
     """The same plane, with KEDA and a Kafka beside it; the plane's own `down` ends them too."""
     beside = ["kafka", Keda(plane.keys), KedaAdapter(plane.keys)]
     scaled = ControlPlane(plane.state, beside=beside, partitions=PARTITIONS)
     scaled.up()
-    return scaled
+    yield scaled
+    scaled.close()
 
 
 @pytest.fixture

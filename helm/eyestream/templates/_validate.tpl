@@ -213,6 +213,9 @@
 {{- fail "screening.strategy: maxSurge and maxUnavailable are both 0, so no rollout could ever begin; set one to 1." }}
 {{- end }}
 {{- end }}
+{{- if and (eq .Values.screening.host "ray") (eq .Values.ray.auth "token") (semverCompare "<2.52.0-0" .Values.ray.version) }}
+{{- fail (printf "ray.version is %s, and Ray has tokens from 2.52.0 on: use an image with a newer Ray, or set ray.auth to disabled." .Values.ray.version) }}
+{{- end }}
 {{- if and .Values.ray.gcs.passwordSecret.name (not .Values.ray.gcs.redisAddress) }}
 {{- fail "ray.gcs.passwordSecret.name is set and ray.gcs.redisAddress is empty: write host:port of the Redis that keeps Ray's state." }}
 {{- end }}

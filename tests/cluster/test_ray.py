@@ -1,0 +1,71 @@
+"""The chart's RayService under the real KubeRay operator; nodes run nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from controlplane.cluster import ControlPlane
+from sites import PREBUILT, Site, wait_until
+
+Object = dict[str, Any]
+
+NAME = "eyes-eyestream-screening"
+VALUES: Object = {
+    "settings": {"serve": {"replicas": 2, "max_replicas": 3}},
+    "triton": {"pools": {"main": {"replicas": 1}}},
+    "engines": PREBUILT,
+    "monitoring": {"podMonitor": {"enabled": False}},
+}
+
+
+@pytest.fixture
+def site(ray_plane: ControlPlane) -> Iterator[Site]:
+    site = Site(ray_plane)
+    site.make()
+    site.nodes(2)
+    yield site
+    site.remove()
+
+
+def test_the_operator_makes_the_cluster_that_the_chart_means_and_takes_it_away(site: Site):
+    before = site.everything()
+    site.install("ray", VALUES, "--wait=hookOnly")
+    wait_until(lambda: len(nodes(site, "worker")) == 2, lambda: f"two workers and a head: {said(site)}")
+    (head,), workers = nodes(site, "head"), nodes(site, "worker")
+    assert "--num-cpus=0 " in head["spec"]["containers"][0]["args"][0]
+    assert all("--num-cpus=1 " in worker["spec"]["containers"][0]["args"][0] for worker in workers)
+    assert {pod["spec"]["terminationGracePeriodSeconds"] for pod in [head, *workers]} == {120}
+    assert {pod["metadata"]["labels"]["eyestream.io/pool"] for pod in workers} == {"workers"}
+    (cluster,) = clusters(site)
+    services = {item["metadata"]["name"] for item in site.plane.api.items(f"{site.path}/services")}
+    assert f"{cluster}-head-svc" in services
+
+    site.helm("uninstall", "eyes", "--wait", "--timeout", "2m")
+    wait_until(lambda: site.everything() <= before, lambda: f"nothing is left, {site.everything() - before} is")
+
+
+def test_only_who_holds_the_cluster_s_token_may_use_its_dashboard(site: Site):
+    site.install("ray", VALUES, "--wait=hookOnly")
+    wait_until(lambda: len(nodes(site, "worker")) == 2, lambda: f"two workers and a head: {said(site)}")
+    for pod in [*nodes(site, "head"), *nodes(site, "worker")]:
+        environment = {one["name"]: one for one in pod["spec"]["containers"][0]["env"]}
+        assert environment["RAY_AUTH_MODE"]["value"] == "token"
+        secret = environment["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"]
+        assert site.plane.api.exists(f"{site.path}/secrets/{secret['name']}")
+
+
+def nodes(site: Site, kind: str) -> list[Object]:
+    """Ray's pods of a kind, `head` or `worker`."""
+    return list(site.plane.api.pods(site.name, f"ray.io/node-type={kind}"))
+
+
+def clusters(site: Site) -> list[str]:
+    found = site.plane.api.items(site.of("ray.io/v1", "rayclusters"))
+    return sorted(item["metadata"]["name"] for item in found)
+
+
+def said(site: Site) -> list[str]:
+    """What the operator and the cluster said of it."""
+    return [f"{event['reason']}: {event['message']}" for event in site.plane.api.items(f"{site.path}/events")]
