@@ -11,8 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
-from eyestream_load import report, scenario
+from eyestream.apps.local.processes import inherited_environment
+from eyestream_load import arrivals, report, scenario
 from eyestream_load.__main__ import play
 from eyestream_load.ground import Ground
 
@@ -131,15 +133,35 @@ def test_a_master_and_two_workers_share_the_schedule_and_add_up(ground: Ground, 
     assert len({row["image"] for row in pictures_of(tmp_path)}) == summary["pictures"]["read"]
 
 
-def test_a_line_that_does_not_answer_loses_everything_and_the_exit_code_says_so(ground: Ground, tmp_path: Path):
+def job() -> dict:
+    """The container of the chart's Job, as it is rendered."""
+    [container] = [
+        each["spec"]["template"]["spec"]["containers"][0]
+        for each in yaml.safe_load_all((ROOT / "tests/chart/goldens/dev.yaml").read_text())
+        if each and each["kind"] == "Job" and "loadtest" in each["metadata"]["name"]
+    ]
+    return container
+
+
+def test_the_chart_s_job_counts_what_a_line_that_does_not_answer_lost_and_fails(ground: Ground, tmp_path: Path):
+    container = job()
+    assert scenario.load({each["name"]: each["value"] for each in container["env"]}["LOAD_SCENARIO"]).cameras
+    file = tmp_path / "mine.toml"
+    file.write_text(PICTURES_ALONE.format(patience=3))
+    changed = {"--users=2": "--users=8", "--run-time=5m": "--run-time=4s"}
+    assert set(changed) < set(container["args"])
+    argv = [str(Path(sys.executable).with_name(container["command"][0]))]
+    argv += [changed.get(argument, argument) for argument in container["args"]]
+    told = {**inherited_environment(), **ground.environment(), "LOAD_SCENARIO": str(file)}
     ground.stack.stop("screening")
     try:
-        summary = run(ground, tmp_path, PICTURES_ALONE.format(patience=3))
+        ended = subprocess.run(argv, cwd=ROOT, env=told, capture_output=True, text=True, timeout=240, check=False)
     finally:
         ground.stack.start("screening")
-    assert summary["pictures"]["lost"] == summary["pictures"]["planned"] > 15
-    assert not report.good(summary)
-    assert "Shutting down (exit code 1)" in said(tmp_path)
+    planned = len(arrivals.shots(scenario.load(str(file)).with_cameras(8).lasting(4)))
+    assert planned > 30
+    assert ended.stdout.strip().splitlines()[-1] == f"load: 0 pictures, lost {planned}, p95 – s, – pictures/s"
+    assert ended.returncode == 1
 
 
 def test_a_scenario_that_is_none_ends_before_anything_starts():
