@@ -89,7 +89,8 @@ class Course:
         drawn = photographs.files(PICTURES[pictures])
         bootstrap = self._stack().endpoints.kafka
         nbytes = photographs.send(bootstrap, Cell("", pictures).topic, drawn, count)
-        self.sent[pictures] = {"pictures": count, "mean_bytes": nbytes / count}
+        height, width = PICTURES[pictures]
+        self.sent[pictures] = {"pictures": count, "mean_bytes": nbytes / count, "megapixels": height * width / 1e6}
 
     def race(self, contestant: str, cell: Cell, *, seconds: float) -> Rate:
         """How fast it stores results while pictures wait; everything else idles."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 import decode
 import measuring
+import predictions
 import redis_writes
 from course import CLIENTS, DEMO, MODELS, PARTS, PICTURES, Cell, Course
 from measuring import Rate
@@ -145,6 +147,8 @@ def main() -> None:
         record["pictures"] = course.sent
         facts |= {f"{name} pictures": f"{sent['mean_bytes'] / 1024:.0f} KiB" for name, sent in course.sent.items()}
         tables += line_tables(runs, PARTS)
+        if "line" in given.contestants:
+            tables.append(predictions.table(record, cores=os.cpu_count() or 1))
         rounds = max(len(rates) for each in runs.values() for rates in each.values())
     if "decode" in given.only:
         tables.append(decoding(3 if given.quick else 7))

@@ -25,6 +25,7 @@ GROUPS: Final = {
 COMMANDS: Final = {
     "demo": ("eyestream.apps.demo", "local"),
     "drill": ("eyestream.apps.drills.command", "local"),
+    "plan": ("eyestream.apps.plan", "planner"),
     "status": ("eyestream.apps.status", "worker"),
 }
 """The same for single commands, each a function of the command's own name."""
@@ -38,7 +39,8 @@ app = typer.Typer(
         "device → Kafka → decode → batch → Triton → score → Redis → acknowledge\n\n"
         "[bold]local[/] starts real parts on this machine, [bold]device[/] sends pictures, [bold]screening[/] runs the "
         "line, [bold]results[/] reads what it found, [bold]web[/] serves it over HTTP, [bold]redrive[/] brings "
-        "dead letters back, [bold]bank[/] says in words what to look for, [bold]status[/] asks each part how it stands."
+        "dead letters back, [bold]bank[/] says in words what to look for, [bold]plan[/] says how much of everything a "
+        "programme needs, [bold]status[/] asks each part how it stands."
     ),
 )
 

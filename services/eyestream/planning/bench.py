@@ -1,0 +1,66 @@
+"""Costs out of the record that `make bench` leaves: every part's own cost, measured while it worked alone."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from eyestream.errors import Misconfigured
+from eyestream.planning.costs import Costs, Decoding, Engine
+
+STORE_MS: Final = 3.0
+"""How long a batch of eight waits for Redis on loopback; the bench tells rates of many batches, not one's wait."""
+RESULT_BYTES: Final = 3507.0
+"""Of Redis's memory for a stored picture of five conditions, four pictures to an exam (Valkey 9.1, 20,000 pictures)."""
+_REQUEST_MS: Final = 1.0
+"""A request's own cost to ONNX Runtime in Triton, where the bench only tells that of whole batches."""
+_BATCH: Final = 8
+
+
+def costs(record: Mapping[str, Any], model: str) -> Costs:
+    """What pictures cost that model's line. Raises Misconfigured for a record without the parts of such a line."""
+    pictures: Mapping[str, Mapping[str, float]] = record.get("pictures", {})
+    runs: Mapping[str, Mapping[str, Any]] = record.get("runs", {})
+    cells = {name: runs[f"{model}, {name}"] for name in pictures if f"{model}, {name}" in runs}
+    if not all(
+        {f"alone: {part}" for part in ("kafka", "decode", "triton", "redis")} <= cell.keys() for cell in cells.values()
+    ):
+        cells = {}
+    if not cells:
+        raise Misconfigured(
+            f"the bench's record holds no line with {model} and its parts alone: run `make bench` whole"
+        )
+    largest = max(cells, key=lambda name: pictures[name]["mean_bytes"])
+    cell, megabytes = cells[largest], pictures[largest]["mean_bytes"] / 1e6
+    engine_ms = _cpu_ms(cell, "triton", "triton")
+    return Costs(
+        source=f"make bench on {record['facts']['processor']}, parts on their own",
+        decoding=tuple(
+            Decoding(megapixels=pictures[name]["megapixels"], cpu_ms=_cpu_ms(each, "decode", "line"))
+            for name, each in cells.items()
+        ),
+        engines={
+            f"{model}@cpu": Engine(request_ms=_REQUEST_MS, picture_ms=engine_ms - _REQUEST_MS / _BATCH, on_cpu=True)
+        },
+        fetch_ms_per_megabyte=_cpu_ms(cell, "kafka", "line") / megabytes,
+        broker_ms_per_megabyte=_cpu_ms(cell, "kafka", "kafka") / megabytes,
+        judge_ms=_cpu_ms(cell, "triton", "line") + _cpu_ms(cell, "redis", "line"),
+        redis_ms=_cpu_ms(cell, "redis", "redis"),
+        store_ms=STORE_MS,
+        result_bytes=RESULT_BYTES,
+    )
+
+
+def read(path: Path, model: str) -> Costs:
+    """The same, from the file. Raises Misconfigured."""
+    try:
+        return costs(json.loads(path.read_text("utf-8")), model)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Misconfigured(f"{path} is no record of `make bench`: {type(error).__name__}: {error}") from error
+
+
+def _cpu_ms(cell: Mapping[str, Any], part: str, group: str) -> float:
+    return float(statistics.median(run["cpu_ms"][group] for run in cell[f"alone: {part}"]))
