@@ -1,6 +1,6 @@
 // Pictures that could not be screened, why, and putting them back once the cause is mended.
 
-import { ask, query } from "./api.js";
+import { ask, query, session } from "./api.js";
 import { ago, chip, field, fill, h, heading, select } from "./dom.js";
 
 const LIMIT = 25;
@@ -55,8 +55,9 @@ export async function showLetters(main, parameters, context) {
     heading("Dead letters", h("p", { class: "lead" }, "Pictures that could not be screened. Nothing is lost: each keeps its file, its reason, and a way back.")),
     h("form", { class: "filters", "aria-label": "Filters", onsubmit: (event) => event.preventDefault() },
       field("Reason", select([["", "Any"], ...reasons.map((one) => [one.reason, `${one.reason} (${one.count})`])], wanted.reason, (reason) => go({ reason }))),
-      field("Show", select([["true", "Not put back yet"], ["", "All"]], wanted.waiting, (waiting) => go({ waiting })))),
-    body.letters.length ? [table(body.letters, boxes, every, count), h("div", { class: "buttons" }, button, told)] : h("p", { class: "empty" }, "No dead letters here."),
+      field("Show", select([["true", "Not put back yet"], ["", "All"]], wanted.waiting, (waiting) => go({ waiting }))),
+      body.letters.length > 0 && button), told,
+    body.letters.length ? table(body.letters, boxes, every, count, context) : h("p", { class: "empty" }, "No dead letters here."),
     h("nav", { class: "pages", "aria-label": "Pages of the list" },
       places.length > 0 && h("button", { type: "button", onclick: () => go({}, places.slice(0, -1)) }, "Previous page"),
       body.cursor && h("button", { type: "button", onclick: () => go({}, [...places, body.cursor]) }, "Next page"),
@@ -64,7 +65,7 @@ export async function showLetters(main, parameters, context) {
     dialog);
 }
 
-function table(letters, boxes, every, count) {
+function table(letters, boxes, every, count, context) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Dead letters" }, h("table", { class: "letters" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, every), ["Reason", "What to do", "Exam", "From", "Failed", "Tried"].map((text) => h("th", { scope: "col" }, text)))),
     h("tbody", {}, letters.map((letter) => {
@@ -73,8 +74,13 @@ function table(letters, boxes, every, count) {
       return h("tr", {}, h("td", {}, box),
         h("th", { scope: "row" }, letter.reason, h("small", {}, `at ${letter.stage}`), letter.redriven && chip("plain", "↻", "put back")),
         h("td", { class: "wide" }, letter.explanation),
-        h("td", {}, letter.exam_id ?? h("span", { class: "faint" }, "not readable")),
+        h("td", {}, exam(letter, context)),
         h("td", {}, letter.site_id ? [letter.site_id, h("small", {}, letter.device_id)] : "–"),
         h("td", {}, ago(letter.failed)), h("td", {}, `${letter.attempts}×`));
     }))));
+}
+
+function exam({ exam_id: id }, context) {
+  if (!id) return h("span", { class: "faint" }, "not readable");
+  return session.may("read") ? h("a", { href: context.link("exam", { id }) }, id) : id;
 }

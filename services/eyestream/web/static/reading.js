@@ -4,6 +4,7 @@ import { ask, session } from "./api.js";
 import { chip, clock, field, fill, h, moment, notice, outcomeChip, select } from "./dom.js";
 
 const RENEW = 0.4; // of what is left of a claim
+const SIGNS = ["pointerdown", "pointermove", "keydown", "wheel"]; // of somebody who still reads
 
 // Fills `part`; returns what ends the claim's renewing. `reload` reads the exam anew, `changed` is told its new version.
 export function readingPanel(part, exam, etag, context, { reload, changed }) {
@@ -25,20 +26,39 @@ export function readingPanel(part, exam, etag, context, { reload, changed }) {
     }
   };
 
+  // A claim is renewed for a reader, not for a page that was left open: only once there was a sign of one.
+  const held = h("p", { class: "faint" });
+  let here = false;
+  let due = false;
   const renew = (until) => {
     clearTimeout(renewing);
-    const left = Date.parse(until) - Date.now();
-    renewing = setTimeout(() => act(`${path}/claim`, { method: "PUT" }, (reading) => { renew(reading.until); told(reading.until); }), Math.max(5000, RENEW * left));
+    [here, due] = [false, false];
+    fill(held, `You hold this exam until ${clock(until)}, and longer while you read on.`);
+    renewing = setTimeout(() => {
+      due = true;
+      if (here) extend();
+      else fill(held, `Your claim ends at ${clock(until)} unless you read on.`);
+    }, Math.max(5000, RENEW * (Date.parse(until) - Date.now())));
   };
-  const held = h("p", { class: "faint" });
-  const told = (until) => fill(held, `You hold this exam until ${clock(until)}, and longer while this page is open.`);
+  const extend = () => {
+    due = false;
+    act(`${path}/claim`, { method: "PUT" }, (reading) => renew(reading.until));
+  };
+  const sign = () => {
+    here = true;
+    if (due) extend();
+  };
+  const free = () => {
+    clearTimeout(renewing);
+    due = false;
+  };
+  SIGNS.forEach((name) => document.addEventListener(name, sign, { passive: true }));
 
   const claimed = (reading) => {
     renew(reading.until);
-    told(reading.until);
     fill(part, h("section", {}, h("h2", {}, "Your decision"), held, verdictForm(exam, context,
-      (verdict) => act(`${path}/verdict`, { method: "PUT", body: verdict }, (next) => { clearTimeout(renewing); decided(next); notice("Your decision is on record."); }),
-      () => act(`${path}/claim`, { method: "DELETE" }, (next) => { clearTimeout(renewing); open(next); notice("The exam is handed back."); })), message));
+      (verdict) => act(`${path}/verdict`, { method: "PUT", body: verdict }, (next) => { free(); decided(next); notice("Your decision is on record."); }),
+      () => act(`${path}/claim`, { method: "DELETE" }, (next) => { free(); open(next); notice("The exam is handed back."); })), message));
     part.querySelector("input")?.focus();
   };
 
@@ -63,7 +83,10 @@ export function readingPanel(part, exam, etag, context, { reload, changed }) {
     fill(part, h("section", {}, h("h2", {}, "Your decision"), former(reading.verdict),
       h("p", {}, chip("plain", "◇", reading.reader), ` holds this exam until ${clock(reading.until)}.`), h("button", { type: "button", onclick: reload }, "Look again")));
   } else open(reading, false);
-  return () => clearTimeout(renewing);
+  return () => {
+    free();
+    SIGNS.forEach((name) => document.removeEventListener(name, sign));
+  };
 }
 
 function verdictForm(exam, context, decide, handBack) {
