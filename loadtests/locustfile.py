@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from eyestream_load.users import BankSwapper, Camera, Reader, Shape, TritonClient, listen
+from eyestream_load.hooks import Shape, listen
+from eyestream_load.users import BankSwapper, Camera, Reader, TritonClient
 
 __all__ = ["BankSwapper", "Camera", "Reader", "Shape", "TritonClient"]
 

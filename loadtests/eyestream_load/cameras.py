@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from eyestream import records
 from eyestream import settings as settings_module
@@ -25,6 +25,8 @@ from eyestream.records import ImageMeta
 from eyestream_load import lines, photographs
 from eyestream_load.arrivals import VIEWS
 from eyestream_load.scenario import Scenario
+
+_STOPS_WITHIN_S: Final = 10.0
 
 
 class ToldSpool(Spool):
@@ -104,11 +106,14 @@ class Camera:
         self._shots.put(shot)
 
     def stop(self) -> None:
-        """Take no more, and send no more; what waits in the spool stays there."""
+        """Take no more, and send no more; what waits in the spool stays there. Does not wait for it."""
         self._shots.put(None)
-        self._taking.join()
         self._sender.stop()
-        self._sending.join(timeout=10)
+
+    def join(self) -> None:
+        """Wait until it has stopped."""
+        self._taking.join(timeout=_STOPS_WITHIN_S)
+        self._sending.join(timeout=_STOPS_WITHIN_S)
 
     def _take_all(self) -> None:
         while (shot := self._shots.get()) is not None:
@@ -164,6 +169,8 @@ def program() -> None:
             cameras[number].way.cut = order["cut"]
     for camera in cameras.values():
         camera.stop()
+    for camera in cameras.values():
+        camera.join()
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,11 +45,19 @@ Took = Callable[[str, float, str | None], None]
 class Section:
     """The children of this process and its books; `took` hears every time of every stage as well."""
 
-    def __init__(self, scenario: Scenario, options: Options, *, mark: str, took: Took) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        options: Options,
+        *,
+        mark: str,
+        took: Took,
+        children: dict[str, Child] | None = None,
+    ) -> None:
         self.books = Books()
         self._scenario, self._options, self._mark, self._took = scenario, options, mark, took
         self._folder = tempfile.TemporaryDirectory(prefix="eyestream-load-")
-        self._children: dict[str, Child] = {}
+        self.children = {} if children is None else children
         self._starting = threading.Lock()
         self._begun = threading.Event()
         self._beginning: dict[str, Any] = {}
@@ -57,10 +66,9 @@ class Section:
 
     def prepare(self, *names: str) -> None:
         """Have these child programs running and ready. Raises Unavailable with the reason of one that cannot be."""
-        heard = {"cameras": self._camera, "watcher": self._result, "callers": self._batch, "swap": self._swap}
         with self._starting:
             began = time.monotonic()
-            missing = [name for name in names if name not in self._children]
+            missing = [name for name in names if name not in self.children]
             for name in missing:
                 opening = {
                     "scenario": self._scenario.model_dump(mode="json"),
@@ -68,15 +76,23 @@ class Section:
                     "mark": self._mark,
                     "text_tower": str(self._options.text_tower or ""),
                 }
-                self._children[name] = Child(name, heard[name], opening)
+                self.children[name] = Child(name, partial(self.heard, name), opening)
             for name in missing:
-                self._children[name].wait_ready()
+                self.children[name].wait_ready()
                 log.info("%s ready after %.1f s", name, time.monotonic() - began)
 
+    def heard(self, name: str, event: Event) -> None:
+        """What a child program says, into the books."""
+        take = {"cameras": self._camera, "watcher": self._result, "callers": self._batch, "swap": self._swap}
+        take[name](event)
+
     def begin(self, told: dict[str, Any]) -> None:
-        """The conductor's word: lanes, and when it begins."""
-        self._beginning = told
-        self._scenario = Scenario.model_validate(told["scenario"])
+        """The conductor's word: lanes, and when it begins. Photographs of another scenario would be others."""
+        mine, played = self._scenario, Scenario.model_validate(told["scenario"])
+        if (mine.name, mine.photographs, mine.seed) != (played.name, played.photographs, played.seed):
+            self.books.counts["failed"] += 1
+            self.fault(f"a worker of Locust has the scenario {mine.name} instead of {played.name}: set LOAD_SCENARIO")
+        self._beginning, self._scenario = told, played
         self._begun.set()
 
     def lane(self, token: str) -> tuple[int | None, float, str, Scenario]:
@@ -87,7 +103,7 @@ class Section:
 
     def ask(self, name: str, order: Event) -> None:
         """Give one of the children an order."""
-        self._children[name].ask(order)
+        self.children[name].ask(order)
 
     def take(self) -> Books:
         """What was added to the books since the last time."""
@@ -108,9 +124,9 @@ class Section:
 
     def close(self) -> None:
         """End the children, the last started first, and write down every picture. Idempotent."""
-        for child in reversed(list(self._children.values())):
+        for child in reversed(list(self.children.values())):
             child.close()
-        self._children.clear()
+        self.children.clear()
         if self._rows and self._options.out is not None:
             self._options.out.mkdir(parents=True, exist_ok=True)
             file = self._options.out / f"pictures-{Path(self._folder.name).name.rsplit('-', 1)[-1]}.csv"

@@ -1,6 +1,6 @@
-"""Locust's side: users that walk along their lane of the schedule, and the shape that keeps them until all is over.
+"""The users: each walks along its lane of the schedule, and none waits for an answer before its next arrival.
 
-Users of a kind differ only in what they do at a moment. None waits for an answer before its next arrival.
+Users of a kind differ only in what they do at a moment.
 """
 
 from __future__ import annotations
@@ -8,39 +8,21 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import gevent
-from locust import FastHttpUser, LoadTestShape, User, events, task
-from locust.env import Environment
-from locust.runners import MasterRunner, WorkerRunner
-from rich.console import Console
+from locust import FastHttpUser, User, task
 
 from eyestream.errors import EyestreamError
-from eyestream_load import arrivals, options, report, scenario
-from eyestream_load.books import Books
-from eyestream_load.conductor import CAMERA, READER, SWAPPER, TRITON, Conductor, lanes
+from eyestream_load import arrivals, house
 from eyestream_load.scenario import Scenario
-from eyestream_load.section import Section
 
 log = logging.getLogger(__name__)
 
 _OVERTAKEN: Final = (404, 409, 412)
 """Somebody else claimed or decided the exam, or a picture of it came: a reader takes the next one."""
-_WIDTH: Final = 140
-
-
-class House:
-    """What this process has of the test: a conductor, a section, or both where one process does everything."""
-
-    conductor: Conductor | None = None
-    section: Section | None = None
-    summary: dict[str, Any] | None = None
-    out: Path | None = None
 
 
 class LaneUser(User):
@@ -63,7 +45,7 @@ class LaneUser(User):
     @task
     def play(self) -> None:
         """The whole life of the user."""
-        section, token = _section(), secrets.token_hex(8)
+        section, token = house.section(), secrets.token_hex(8)
         try:
             section.prepare(*self.children())
         except EyestreamError as error:
@@ -97,11 +79,11 @@ class Camera(LaneUser):
     def arrive(self, arrival: Any, meant: float) -> None:
         """Tell the camera."""
         if isinstance(arrival, _Cut):
-            _section().ask("cameras", {"do": "cut", "camera": arrival.camera, "cut": arrival.cut})
+            house.section().ask("cameras", {"do": "cut", "camera": arrival.camera, "cut": arrival.cut})
             return
         exam = f"{self.mark}-{arrival.exam:06d}"
         shot = {"camera": arrival.camera, "exam": exam, "view": arrival.view, "photograph": arrival.photograph}
-        _section().ask("cameras", {"do": "shoot", "meant": meant, **shot})
+        house.section().ask("cameras", {"do": "shoot", "meant": meant, **shot})
 
 
 class TritonClient(LaneUser):
@@ -120,7 +102,7 @@ class TritonClient(LaneUser):
         assert self.plan.triton is not None
         rng = random.Random(f"{self.plan.seed} {arrival.at_s}")  # noqa: S311  # any batch will do
         chosen = rng.choices(range(self.plan.photographs.distinct), k=self.plan.triton.batch)
-        _section().ask("callers", {"meant": meant, "photographs": chosen})
+        house.section().ask("callers", {"meant": meant, "photographs": chosen})
 
 
 class BankSwapper(LaneUser):
@@ -136,7 +118,7 @@ class BankSwapper(LaneUser):
 
     def arrive(self, arrival: Any, meant: float) -> None:  # noqa: ARG002  # it happens when it happens
         """Do it."""
-        _section().ask("swap", {"do": "activate"})
+        house.section().ask("swap", {"do": "activate"})
 
 
 class Reader(LaneUser, FastHttpUser):
@@ -155,7 +137,7 @@ class Reader(LaneUser, FastHttpUser):
         gevent.spawn(self._session, meant, self.keys[arrival.caller % len(self.keys)] if self.keys else "")
 
     def _session(self, meant: float, key: str) -> None:
-        section = _section()
+        section = house.section()
         told = "failed"
         try:
             told = self._read_one(meant, {"Authorization": f"Bearer {key}"} if key else {})
@@ -167,7 +149,7 @@ class Reader(LaneUser, FastHttpUser):
 
     def _read_one(self, meant: float, headers: dict[str, str]) -> str:
         """How it ended: decided, handed back, overtaken, idle or failed."""
-        section, readers = _section(), self.plan.readers
+        section, readers = house.section(), self.plan.readers
         assert readers is not None
         listed = self._ask("GET", f"/v1/programmes/{self.plan.programme}/worklist?limit=50&which=open", headers)
         if listed is None:
@@ -211,122 +193,8 @@ class Reader(LaneUser, FastHttpUser):
         return answer
 
 
-class Shape(LoadTestShape):
-    """All users at once, until the conductor says that it is over: how much they do, the schedule says."""
-
-    use_common_options = True
-
-    def tick(self) -> tuple[int, float] | None:
-        """How many users there are; None ends the test."""
-        conductor = House.conductor
-        if conductor is None or conductor.over():
-            return None
-        users = sum(lanes(conductor.scenario).values())
-        return users, float(min(users, 100))
-
-
 class _Cut:
     """A camera's way to Kafka is cut, or mended."""
 
     def __init__(self, at_s: float, camera: int, *, cut: bool) -> None:
         self.at_s, self.camera, self.cut = at_s, camera, cut
-
-
-def set_up(environment: Environment, runner: Any, **_: Any) -> None:
-    """Make this process's part, before any user is."""
-    try:
-        given = options.read()
-        plan = _asked(scenario.load(given.scenario), environment, given)
-    except EyestreamError as error:
-        sys.exit(f"load test: {error}")
-    House.out = given.out
-    for kind, user in ((CAMERA, Camera), (TRITON, TritonClient), (SWAPPER, BankSwapper), (READER, Reader)):
-        user.fixed_count = lanes(plan)[kind]
-    Reader.host = given.web_url or "http://127.0.0.1"
-    Reader.keys = tuple(filter(None, given.web_key.get_secret_value().split(",")))
-    mark = f"load-{secrets.token_hex(4)}"
-    if not isinstance(runner, MasterRunner):
-        House.section = section = Section(plan, given, mark=mark, took=_fire(environment))
-        runner.register_message("load-begin", lambda msg, **_: section.begin(msg.data))
-    if not isinstance(runner, WorkerRunner):
-        conductor = Conductor(plan, mark=mark, announce=lambda told: runner.send_message("load-begin", told))
-        House.conductor = conductor
-        runner.register_message("load-joined", lambda msg, **_: conductor.joined(**msg.data))
-        if House.section is not None:
-            House.section.books = conductor.books
-
-
-def report_to_master(client_id: str, data: dict[str, Any]) -> None:  # noqa: ARG001  # Locust names it
-    """A worker's books since its last report."""
-    if House.section is not None:
-        data["load"] = House.section.take().to_message()
-
-
-def worker_report(client_id: str, data: dict[str, Any]) -> None:  # noqa: ARG001  # Locust names it
-    """Add them up."""
-    if House.conductor is not None and "load" in data:
-        House.conductor.books.merge(Books.from_message(data["load"]))
-
-
-def finish(environment: Environment, **_: Any) -> None:
-    """End the children, close the books, and let the exit code say how it went."""
-    interrupted = House.conductor is not None and House.conductor.interrupted()
-    if House.section is not None:
-        House.section.close()
-    if House.conductor is None:
-        return
-    House.summary = report.summarise(House.conductor, interrupted=interrupted)
-    environment.process_exit_code = 0 if report.good(House.summary) else 1
-    if House.out is not None:
-        report.write(House.summary, House.out)
-
-
-def tell(exit_code: int, **_: Any) -> None:  # noqa: ARG001  # Locust names it
-    """What was found, after everything that Locust prints."""
-    if House.summary is not None:
-        console = Console()
-        report.show(House.summary, console if console.is_terminal else Console(width=_WIDTH))
-
-
-def listen() -> None:
-    """Hook all this into Locust."""
-    for hook, listener in (
-        (events.init, set_up),
-        (events.report_to_master, report_to_master),
-        (events.worker_report, worker_report),
-        (events.quitting, finish),
-        (events.quit, tell),
-    ):
-        hook.add_listener(listener)  # type: ignore[no-untyped-call]
-
-
-def _asked(plan: Scenario, environment: Environment, given: options.Options) -> Scenario:
-    """The scenario as the command line and the environment change it."""
-    asked = environment.parsed_options
-    if plan.readers and not given.web_url:
-        log.warning("LOAD_WEB_URL names no results service: the readers of %s stay at home", plan.name)
-        plan = plan.without_readers()
-    if asked is not None and asked.num_users:
-        plan = plan.with_cameras(asked.num_users)
-    seconds = given.seconds or (asked.run_time if asked is not None else None)
-    return plan.lasting(float(seconds)) if seconds else plan
-
-
-def _fire(environment: Environment) -> Any:
-    """Every time of every stage goes into Locust's own statistics, its charts and its CSV as well."""
-
-    def took(stage: str, seconds: float, failed: str | None) -> None:
-        environment.events.request.fire(  # type: ignore[no-untyped-call]
-            request_type="stage",
-            name=stage,
-            response_time=max(0.0, seconds) * 1000,
-            response_length=0,
-            exception=RuntimeError(failed) if failed else None,
-            context={},
-        )
-
-    return took
-
-
-def _section() -> Section:
-    return cast(Section, House.section)
