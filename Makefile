@@ -7,7 +7,7 @@ PREFLIGHT := services/eyestream/apps/local/preflight.py
 # A packaged Python may be told to write no bytecode; every Ray process would then compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help engines-setup test-engines setup demo up down status test test-cluster unit lint types fmt check drill load bench chart render lock
+.PHONY: help engines-setup test-engines setup demo up down status test test-cluster unit lint types fmt pictures check drill load bench chart render lock
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN{FS=":.*?## "}{printf "  make %-12s %s\n",$$1,$$2}'
@@ -53,6 +53,9 @@ types: setup  ## mypy --strict
 fmt: setup  ## format, and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+pictures: setup  ## take the documentation's pictures of the dashboard anew, in the tests' browser
+	DOCS_PICTURES=1 $(BIN)/python -m pytest --require tests/dashboard -k pictures_for_the_documentation
 
 check: test  ## what CI runs
 
