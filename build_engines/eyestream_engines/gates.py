@@ -24,6 +24,8 @@ Floats = npt.NDArray[np.float32]
 BANK: Final = 256
 """Directions of the bank whose order is compared."""
 PICTURES: Final = 6
+VOLUMES: Final = 3
+"""The same of volumes, each of which is as much work as its frames."""
 GREY_LEVELS: Final = 1.0
 """Between two decoders or resizers of one picture, at worst."""
 _SIDES: Final = (3, 7, 15, 31, 63)
@@ -144,9 +146,11 @@ def agreement(reference: Floats, got: Floats) -> Agreement:
     return Agreement(float(np.abs(reference - got).max()) / unit, float(cosines.min()), min(ranks))
 
 
-def pictures(told: Input, count: int = PICTURES, *, seed: int = 0) -> Pixels:
+def pictures(told: Input, count: int | None = None, *, seed: int = 0) -> Pixels:
     """Soft patterns of several sizes, brightnesses and colours, and one of plain noise: no two give near vectors."""
     rng = np.random.default_rng(seed)
+    if count is None:
+        count = PICTURES if told.frames is None else VOLUMES
     frames = () if told.frames is None else (told.frames,)
     shape = (count, *frames, told.height, told.width, told.channels)
     drawn = np.empty(shape, np.uint8)

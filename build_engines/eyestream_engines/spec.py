@@ -213,7 +213,10 @@ class EncoderFile(Table):
         """Where the checkpoint lies; raises Misconfigured when the repository does not hold it."""
         if self.checkpoint.file is None:
             where = f": {self.published.where}" if self.published else ""
-            raise Misconfigured(f"the weights of {self.name} are not ours to ship{where}; name a file of yours")
+            raise Misconfigured(
+                f"the weights of {self.name} are not ours to ship{where}; name a file of yours: --checkpoint FILE, or "
+                "CHECKPOINT=FILE with make"
+            )
         return SHELF / self.checkpoint.file
 
     def digest(self) -> Digest:

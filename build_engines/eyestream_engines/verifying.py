@@ -6,12 +6,12 @@ Knows cases, families and a server; a build does the same with real weights, whe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -26,9 +26,8 @@ from eyestream_engines.gates import Floats, Reading
 from eyestream_engines.heads import parity
 from eyestream_engines.spec import EncoderFile
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+TRITON: Final = "Triton's answer"
+"""The gate of what comes back over gRPC."""
 _TIMEOUT_S: Final = 300.0
 _BATCH: Final = 2
 
@@ -42,21 +41,31 @@ def verify(case: Case, *, told: Told = lambda _step, _share: None) -> Iterator[R
     if case.name == parity.CASE:
         yield from parity.readings(case)
         return
-    encoders = _distinct(case)
+    encoders = distinct(case)
     held = case.file()
     for encoder in encoders:
         label = f"{encoder.name}: " if len(encoders) > 1 else ""
-        if (prepared := gates.preprocessing(encoder, case)) is not None:
-            yield _named(prepared, label)
-        weights = checkpoints.select(encoder, held, source=case.name)
-        told("comparing with the original", 0.0)
-        for reading in gates.original(family_of(encoder).arrays(encoder, weights, case), case, encoder):
-            yield _named(reading, label)
-        for reading in _served(encoder, weights, told):
-            yield _named(reading, label)
+        for reading in readings(encoder, case, held, told=told):
+            yield replace(reading, gate=f"{label}{reading.gate}")
 
 
-def _served(encoder: EncoderFile, weights: dict[str, Tensor], told: Told) -> Iterator[Reading]:
+def readings(
+    encoder: EncoderFile,
+    case: Case,
+    held: Mapping[str, Any],
+    *,
+    told: Told = lambda _step, _share: None,
+    graph: Callable[[Path], None] = lambda _path: None,
+) -> Iterator[Reading]:
+    """The readings of one of the case's encoders; `held` is the case's file.
+
+    `graph` is called with the strongly typed graph's path after Triton has answered, while the file still lies there.
+    """
+    if (prepared := gates.preprocessing(encoder, case)) is not None:
+        yield prepared
+    weights = checkpoints.select(encoder, held, source=case.name)
+    told("comparing with the original", 0.0)
+    yield from gates.original(family_of(encoder).arrays(encoder, weights, case), case, encoder)
     network = family_of(encoder).module(encoder, weights)
     pixels = gates.pictures(encoder.input)
     expected = building.reference(encoder, network, pixels)
@@ -67,7 +76,21 @@ def _served(encoder: EncoderFile, weights: dict[str, Tensor], told: Told) -> Ite
         told("asking Triton", 0.0)
         with _triton(Path(place) / "state", model.parent) as address:
             answer = asyncio.run(_ask(address, encoder, pixels))
-        yield gates.half("Triton's answer", expected, answer, encoder)
+        yield gates.half(TRITON, expected, answer, encoder)
+        graph(model / "1" / "model.onnx")
+
+
+def distinct(case: Case) -> list[EncoderFile]:
+    """The case's encoders, of those that it cannot tell apart the first; raises Misconfigured when there is none."""
+    kept: dict[str, EncoderFile] = {}
+    for encoder in case.encoders:
+        facts = encoder.model_dump_json(include={"architecture", "checkpoint", "output", "text"})
+        kept.setdefault(facts, encoder)
+    if case.name in NO_ENCODERS:
+        raise Misconfigured(f"nothing is built for the parity case {case.name}: {NO_ENCODERS[case.name]}")
+    if not kept:
+        raise Misconfigured(f"no encoder of build_engines/encoders names the parity case {case.name}")
+    return list(kept.values())
 
 
 @contextmanager
@@ -86,19 +109,3 @@ async def _ask(address: str, encoder: EncoderFile, pixels: Pixels) -> Floats:
     finally:
         await client.close()
     return np.concatenate(parts)
-
-
-def _distinct(case: Case) -> list[EncoderFile]:
-    kept: dict[str, EncoderFile] = {}
-    for encoder in case.encoders:
-        facts = encoder.model_dump_json(include={"architecture", "checkpoint", "output", "text"})
-        kept.setdefault(facts, encoder)
-    if case.name in NO_ENCODERS:
-        raise Misconfigured(f"nothing is built for the parity case {case.name}: {NO_ENCODERS[case.name]}")
-    if not kept:
-        raise Misconfigured(f"no encoder of build_engines/encoders names the parity case {case.name}")
-    return list(kept.values())
-
-
-def _named(reading: Reading, label: str) -> Reading:
-    return replace(reading, gate=f"{label}{reading.gate}")

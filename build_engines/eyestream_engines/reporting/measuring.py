@@ -1,0 +1,122 @@
+"""One parity case measured from its keys to Triton's answer and, where there is one, to a compiler's plan.
+
+`python -m eyestream_engines.reporting.measuring` is the process that does it: what one case takes of memory is given
+back, and a case that the kernel ends takes no other with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from eyestream.errors import EyestreamError
+from eyestream_engines import building, checkpoints, verifying
+from eyestream_engines.cases import Case
+from eyestream_engines.compilers.tensorrt import TensorRT, installed
+from eyestream_engines.gates import Reading
+from eyestream_engines.heads import parity
+from eyestream_engines.reporting.records import Plan, Record, Row, identity_of, kept
+from eyestream_engines.spec import EncoderFile
+
+COMPUTE: Final = "8.9"
+"""TensorRT for RTX compiles for this capability where it is not told another; it needs no GPU for that."""
+RTX: Final = "tensorrt-rtx"
+_LAST: Final = 500
+"""Letters of a fault that are kept."""
+
+
+def measure(case: Case, folder: Path, *, plans: bool, told: Callable[[str], None] = lambda _line: None) -> Record:
+    """Measure the case in a process of its own and keep what was found; a process that dies is a row that says so."""
+    task = {"case": str(case.folder), "seed": case.seed, "folder": str(folder), "plans": plans}
+    command = [sys.executable, "-m", __name__, json.dumps(task)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            told(line.rstrip())
+        errors = process.stderr.read()
+    found = kept(folder, case.name)
+    if process.returncode == 0 and found is not None:
+        return found
+    how = f"was ended by signal {-process.returncode}: perhaps it needs more memory" if process.returncode < 0 else ""
+    row = Row(case.name, (), failed=how or errors.strip()[-_LAST:])
+    record = Record(case.name, identity_of(case), machine(), 0.0, (row,))
+    record.save(folder)
+    return record
+
+
+def measure_here(case: Case, *, plans: bool, told: building.Told) -> Record:
+    """Measure the case in this process."""
+    started = time.monotonic()
+    rows: list[Row] = []
+    if case.name == parity.CASE:
+        rows.append(Row("flair", tuple(parity.readings(case))))
+    else:
+        encoders, held = verifying.distinct(case), case.file()
+        rows += [_row(encoder, case, held, plans=plans, told=told) for encoder in encoders]
+    return Record(case.name, identity_of(case), machine(), round(time.monotonic() - started, 1), tuple(rows))
+
+
+def machine() -> str:
+    """What it was measured on, for a person."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{os.cpu_count()} processors {model}"
+
+
+def _row(encoder: EncoderFile, case: Case, held: Mapping[str, Any], *, plans: bool, told: building.Told) -> Row:
+    from eyestream_engines.reporting.costs import costs
+
+    found: list[Reading] = []
+    made: list[Plan] = []
+
+    def graph(path: Path) -> None:
+        if plans and installed(RTX):
+            told("compiling", 0.0)
+            made.append(_plan(encoder, path))
+
+    failed = ""
+    try:
+        found.extend(verifying.readings(encoder, case, held, told=told, graph=graph))
+    except EyestreamError as error:
+        failed = str(error)[:_LAST]
+    parameters, gmacs = costs(encoder, checkpoints.select(encoder, held))
+    return Row(encoder.name, tuple(found), parameters, round(gmacs, 2), made[0] if made else None, failed)
+
+
+def _plan(encoder: EncoderFile, graph: Path) -> Plan:
+    with TemporaryDirectory(prefix="eyestream-plan-") as place:
+        try:
+            facts = TensorRT(RTX, compute=COMPUTE).compile(graph, encoder, Path(place) / "model.onnx", _silent)
+        except EyestreamError as error:
+            return Plan(RTX, COMPUTE, refused=str(error)[:_LAST])
+    return Plan(RTX, COMPUTE, seconds=float(str(facts["seconds"])), bytes=int(str(facts["bytes"])))
+
+
+def _silent(_phase: str, _share: float) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    import torch
+
+    torch.set_num_threads(1)
+    asked = json.loads(sys.argv[1])
+    done = measure_here(
+        Case.open(Path(asked["case"]), seed=asked["seed"]),
+        plans=asked["plans"],
+        told=lambda step, _share: print(step, flush=True),  # noqa: T201 - the parent reads it
+    )
+    done.save(Path(asked["folder"]))
