@@ -1,6 +1,6 @@
 """What this machine does with the line, as ratios within one run: contestants take turns, medians over the rounds.
 
-    python benchmarks/run.py [--quick] [--only line decode redis] [--cells vit-ti/8MP ...] [--contestants ...]
+    python benchmarks/run.py [--quick] [--only line decode redis reads] [--cells vit-ti/8MP ...] [--contestants ...]
 
 Starts a stack of its own and ends it. Prints tables; writes benchmarks/results/latest.json and latest.md, and with
 --page puts them into docs/figures.md.
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import decode
+import exam_reads
 import measuring
 import predictions
 import redis_writes
@@ -31,6 +32,7 @@ ROOT: Final = Path(__file__).parent.parent
 RESULTS: Final = Path(__file__).parent / "results"
 PAGE: Final = ROOT / "docs" / "figures.md"
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
+PARTS_OF_PAGE: Final = ("line", "decode", "redis", "reads")
 CONTESTANTS: Final = ("plain", "careful", "line", "serve")
 FASTEST: Final = {"8MP": 90, "1024": 260}
 """More pictures per second than any contestant is expected to do: so many wait for each second of a race."""
@@ -47,7 +49,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="turns of each contestant")
     parser.add_argument("--seconds", type=float, help="of each turn")
     parser.add_argument("--within-s", type=float, default=450.0, help="begin no round that would end later")
-    parser.add_argument("--only", nargs="+", choices=["line", "decode", "redis"], default=["line", "decode", "redis"])
+    parser.add_argument("--only", nargs="+", choices=PARTS_OF_PAGE, default=list(PARTS_OF_PAGE))
     parser.add_argument("--cells", nargs="+", choices=cells, default=cells, help="model/pictures")
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
     parser.add_argument("--state", type=Path, default=ROOT / ".eyestream" / "bench", help="folder of its stack")
@@ -130,6 +132,16 @@ def writing(results: int) -> Table:
     return table
 
 
+def reading(reads: int) -> Table:
+    """Exams read over HTTP, and what the service alone spent on one."""
+    table = Table("Exams read over HTTP", ["processes", "reads/s", "CPU ms of the service", "two cores of its own"])
+    for processes in (1, 2):
+        done = exam_reads.measured(processes, reads)
+        alone = 2000 / done.cpu_ms
+        table.rows.append([str(processes), f"{done.per_s:,.0f}", f"{done.cpu_ms:.2f}", f"{alone:,.0f} reads/s"])
+    return table
+
+
 def main() -> None:
     """Measure what was asked for and say it."""
     given, console, began = options(), Console(), time.monotonic()
@@ -154,6 +166,8 @@ def main() -> None:
         tables.append(decoding(3 if given.quick else 7))
     if "redis" in given.only:
         tables.append(writing(1024 if given.quick else 4096))
+    if "reads" in given.only:
+        tables.append(reading(600 if given.quick else 6000))
     facts["load at end"] = measuring.facts()["load at start"]
     facts["took"] = f"{time.monotonic() - began:.0f} s, {rounds} rounds of {given.seconds:.0f} s"
     for table in tables:
