@@ -320,6 +320,11 @@ def test_its_pictures_for_the_documentation(page: Page, clinic: Clinic, tmp_path
             card = page.get_by_role("region", name="Left eye")
             card.get_by_label("Show").select_option("exudates")
             expect(card.get_by_role("status")).to_contain_text("Outlined")
+        if name == "line":
+            clinic.send("exam-02", exam_id="exam-41")
+            expect(page.locator(".happenings")).to_contain_text("exam-41")
+            expect(page.locator(".figure").filter(has_text="Pictures now")).not_to_contain_text("now0")
+            expect(page.get_by_role("row", name=re.compile("^Kafka to stored"))).to_be_visible()
         page.locator("h1").focus()
         page.screenshot(path=folder / f"{name}.png")
         assert (folder / f"{name}.png").stat().st_size > 20_000

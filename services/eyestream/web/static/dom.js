@@ -58,6 +58,7 @@ export const per100 = (probability) =>
 
 export function seconds(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  if (value < 0.0005) return "< 1\u00a0ms";
   if (value < 0.0995) return `${Math.max(0, Math.round(value * 1000))} ms`;
   if (value < 10) return `${value.toFixed(1)} s`;
   return span(value);

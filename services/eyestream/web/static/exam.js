@@ -61,5 +61,5 @@ function lineDecision(exam, context) {
     decision.reasons.length > 0 && h("ul", { class: "reasons" }, decision.reasons.map((reason) => h("li", {},
       h("b", {}, reason.finding.title), `, ${eyeName(reason.laterality).toLowerCase()}: ${per100(reason.finding.probability)}, needs ${per100(reason.finding.threshold)}`))),
     decision.notes.map((note) => h("p", { class: "note" }, chip("plain", "i", "Note"), ` ${note}`)),
-    h("p", { class: "faint" }, "Waiting for ", ago(exam.since), `, since ${moment(exam.since)}.`));
+    h("p", { class: "faint" }, "Taken ", ago(exam.since), ` ago, ${moment(exam.since)}.`));
 }
