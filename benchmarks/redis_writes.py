@@ -27,7 +27,7 @@ from eyestream.records import Screening
 from eyestream.sinks import codec
 from eyestream.sinks.redis import RedisSink
 from eyestream.testing import redis_server
-from eyestream.testing.contracts_sink import Judge, a_screening
+from eyestream.testing.screenings import Judge, a_screening
 
 CONDITIONS = ("referable-dr", "glaucoma", "amd", "cataract", "quality")
 ROUNDS = 3

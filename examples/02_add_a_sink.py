@@ -208,7 +208,7 @@ class Transaction:
 
 
 async def main() -> None:
-    from eyestream.testing.contracts_sink import Judge, a_screening
+    from eyestream.testing.screenings import Judge, a_screening
 
     with tempfile.TemporaryDirectory() as folder:
         sink = SqliteSink(Path(folder, "results.db"), Judge())

@@ -13,7 +13,7 @@ from eyestream.sinks.redis import RedisSink
 from eyestream.sinks.redis_keys import Keys
 from eyestream.sinks.redis_reader import ResultsReader
 from eyestream.testing import redis_server
-from eyestream.testing.contracts_sink import Judge, a_screening
+from eyestream.testing.screenings import Judge, a_screening
 
 pytestmark = pytest.mark.stack
 SERVERS = redis_server.binaries()

@@ -14,7 +14,7 @@ from eyestream.sinks.redis_feed import RedisFeed
 from eyestream.sinks.redis_readings import RedisReadings
 from eyestream.testing import redis_server
 from eyestream.testing.contracts_readings import ADA
-from eyestream.testing.contracts_sink import Judge, a_screening
+from eyestream.testing.screenings import Judge, a_screening
 
 pytestmark = pytest.mark.stack
 

@@ -13,7 +13,7 @@ from eyestream.apps.results import commands
 from eyestream.errors import Misconfigured
 from eyestream.sinks.redis import RedisSink
 from eyestream.testing import redis_server
-from eyestream.testing.contracts_sink import Judge, a_note, a_screening
+from eyestream.testing.screenings import Judge, a_note, a_screening
 
 pytestmark = pytest.mark.stack
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)

@@ -15,7 +15,7 @@ from eyestream.records import now, utc
 from eyestream.sinks.redis import RedisSink
 from eyestream.sinks.redis_reader import ResultsReader
 from eyestream.testing import redis_server
-from eyestream.testing.contracts_sink import TAKEN, Judge, a_note, a_screening
+from eyestream.testing.screenings import TAKEN, Judge, a_note, a_screening
 
 pytestmark = pytest.mark.stack
 VALKEY = redis_server.binaries()["valkey"]

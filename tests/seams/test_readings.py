@@ -10,7 +10,7 @@ from eyestream.sinks.redis_reader import ResultsReader
 from eyestream.sinks.redis_readings import RedisReadings
 from eyestream.testing import redis_server
 from eyestream.testing.contracts_readings import ADA, QUARTER, Desk, ReadingsContract, an_actor
-from eyestream.testing.contracts_sink import a_screening
+from eyestream.testing.screenings import a_screening
 
 SERVERS = redis_server.binaries()
 # A machine without a server must fail here, not pass by testing nothing.

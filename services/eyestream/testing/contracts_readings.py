@@ -15,7 +15,7 @@ import pytest
 from eyestream.sinks.audit import Actor, Audit, Entry
 from eyestream.sinks.base import Sink
 from eyestream.sinks.readings import Answer, Dossiers, Reading, Readings, Version
-from eyestream.testing.contracts_sink import Judge, a_note, a_screening
+from eyestream.testing.screenings import Judge, a_note, a_screening
 
 MORNING = 1_772_352_000.0
 QUARTER = 900.0

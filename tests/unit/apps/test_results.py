@@ -10,7 +10,7 @@ from eyestream.apps.results import exam_table, facts, picture_table
 from eyestream.programmes import Programme
 from eyestream.records import Decision, Finding, Picture, Reason
 from eyestream.sinks.base import Exam
-from eyestream.testing.contracts_sink import a_note, a_screening
+from eyestream.testing.screenings import a_note, a_screening
 
 DEMO = Programme.builtin("demo")
 FOUND = Finding("microaneurysms", 0.873, 0.5, "balanced", "small red dots [/bold]")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from eyestream.records import Decision, Finding, Picture, Position, Reason, Screening, Timings
 from eyestream.sinks import codec
-from eyestream.testing.contracts_sink import a_note, a_screening
+from eyestream.testing.screenings import a_note, a_screening
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(max_size=40)

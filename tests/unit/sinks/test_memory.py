@@ -6,7 +6,7 @@ import pytest
 
 from eyestream.errors import Unavailable
 from eyestream.sinks.memory import MemorySink
-from eyestream.testing.contracts_sink import Judge, a_note, a_screening
+from eyestream.testing.screenings import Judge, a_note, a_screening
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from eyestream.brokers.deadletters import DeadLetter
 from eyestream.records import Position
-from eyestream.testing.contracts_sink import a_meta
+from eyestream.testing.screenings import a_meta
 
 
 def letter(number, *, reason="truncated", redriven=False, meta=True):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from eyestream.testing.contracts_sink import Judge, a_note, a_screening
+from eyestream.testing.screenings import Judge, a_note, a_screening
 
 
 @pytest.fixture
