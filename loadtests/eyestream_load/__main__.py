@@ -17,7 +17,7 @@ from rich.console import Console
 
 from eyestream.apps.local.processes import inherited_environment
 from eyestream.errors import EyestreamError, Unavailable
-from eyestream_load import report
+from eyestream_load import page, report
 from eyestream_load import scenario as scenarios
 from eyestream_load.child import SHELF
 from eyestream_load.conductor import LEAD_S, SETTLE_S, START_PATIENCE_S
@@ -72,7 +72,7 @@ def load(
         sys.exit(f"load: {error}")
     shown = Console()
     shown = shown if shown.is_terminal else Console(width=_WIDTH)
-    shown.print(f"{folder}: locust.html, summary.json, stages.csv, pictures*.csv, locust_*.csv, locust.log")
+    shown.print(f"{folder}: report.html, locust.html, summary.json, stages.csv, pictures-*.csv")
     report.show(summary, shown)
     raise typer.Exit(0 if report.good(summary) else 1)
 
@@ -86,7 +86,7 @@ def play(
     workers: int = 0,
     seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Run Locust headless until the scenario is over and return its summary.
+    """Run Locust headless until the scenario is over, write the page about it, and return its summary.
 
     With `workers`, a master and so many workers. Raises Unavailable when it ends without a summary, or takes longer
     than the scenario can.
@@ -127,6 +127,7 @@ def play(
     except FileNotFoundError:
         last = (folder / "locust.log").read_text(errors="replace").strip().splitlines()[-10:]
         raise Unavailable("locust", "it ended without a summary:\n" + "\n".join(last)) from None
+    page.write(summary, plan, folder)
     return summary
 
 

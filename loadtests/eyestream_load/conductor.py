@@ -94,8 +94,10 @@ class Conductor:
         return at - self._since > (SETTLE_S if everything else self.scenario.patience_s)
 
     def interrupted(self) -> bool:
-        """Whether somebody ended the test before it was over."""
-        return self.begins_at is not None and self._now() < self.begins_at + self.scenario.seconds
+        """Whether somebody ended the test before it was over; one that ended itself has said why."""
+        if self.begins_at is None or self.books.counts["failed"]:
+            return False
+        return self._now() < self.begins_at + self.scenario.seconds
 
     def _wanted(self) -> dict[str, int]:
         return {kind: count for kind, count in lanes(self.scenario).items() if count}

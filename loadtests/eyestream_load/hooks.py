@@ -7,7 +7,7 @@ import secrets
 import sys
 from typing import Any, Final
 
-from locust import LoadTestShape, events
+from locust import LoadTestShape, events, html, stats
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from rich.console import Console
@@ -18,12 +18,15 @@ from eyestream_load.books import Books
 from eyestream_load.conductor import CAMERA, READER, SWAPPER, TRITON, Conductor, lanes
 from eyestream_load.house import House
 from eyestream_load.scenario import Scenario
-from eyestream_load.section import Section
+from eyestream_load.section import WHOLE, Section
 from eyestream_load.users import BankSwapper, Camera, Reader, TritonClient
 
 log = logging.getLogger(__name__)
 
 _WIDTH: Final = 140
+
+stats.PERCENTILES_TO_CHART = [0.5, 0.95, 0.99]
+html.PERCENTILES_FOR_HTML_REPORT = [0.5, 0.95, 0.99, 0.999, 1.0]
 
 
 class Shape(LoadTestShape):
@@ -37,7 +40,7 @@ class Shape(LoadTestShape):
         if conductor is None or conductor.over():
             return None
         users = sum(lanes(conductor.scenario).values())
-        return users, float(min(users, 100))
+        return users, House.spawn_rate or float(min(users, 100))
 
 
 def set_up(environment: Environment, runner: Any, **_: Any) -> None:
@@ -48,6 +51,7 @@ def set_up(environment: Environment, runner: Any, **_: Any) -> None:
     except EyestreamError as error:
         sys.exit(f"load test: {error}")
     House.out = given.out
+    House.spawn_rate = getattr(environment.parsed_options, "spawn_rate", None)
     for kind, user in ((CAMERA, Camera), (TRITON, TritonClient), (SWAPPER, BankSwapper), (READER, Reader)):
         user.fixed_count = lanes(plan)[kind]
     Reader.host = given.web_url or "http://127.0.0.1"
@@ -121,11 +125,13 @@ def _asked(plan: Scenario, environment: Environment, given: options.Options) -> 
 
 
 def _fire(environment: Environment) -> Any:
-    """Every time of every stage goes into Locust's own statistics, its charts and its CSV as well."""
+    """What somebody waits for goes into Locust's own statistics as well; parts of it would be counted twice there."""
 
     def took(stage: str, seconds: float, failed: str | None) -> None:
+        if stage not in WHOLE:
+            return
         environment.events.request.fire(  # type: ignore[no-untyped-call]
-            request_type="stage",
+            request_type="load",
             name=stage,
             response_time=max(0.0, seconds) * 1000,
             response_length=0,

@@ -19,6 +19,7 @@ class House:
     section: Section | None = None
     summary: dict[str, Any] | None = None
     out: Path | None = None
+    spawn_rate: float | None = None
 
 
 def section() -> Section:

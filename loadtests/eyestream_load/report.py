@@ -18,7 +18,7 @@ from eyestream_load.conductor import Conductor
 from eyestream_load.scenario import Scenario
 from eyestream_load.section import STAGES
 
-_NAMES: Final = ("p50", "p95", "p99", "p99.9")
+NAMES: Final = ("p50", "p95", "p99", "p99.9")
 _MOST_TOLD: Final = 20
 
 
@@ -44,6 +44,7 @@ def summarise(conductor: Conductor, *, interrupted: bool = False) -> dict[str, A
     took = ended_at - began if began is not None and ended_at is not None else None
     return {
         "scenario": scenario.name,
+        "begins_at": conductor.begins_at,
         "seconds": scenario.seconds,
         "seed": scenario.seed,
         "arrivals": scenario.arrivals,
@@ -91,7 +92,7 @@ def last_line(summary: dict[str, Any]) -> str:
     pictures, whole = summary["pictures"], summary["stages"].get("end to end", {})
     return (
         f"load: {pictures['read']} pictures, lost {pictures['lost']}, "
-        f"p95 {_seconds(whole.get('p95'))} s, {_number(summary['pictures_per_s'])} pictures/s"
+        f"p95 {seconds(whole.get('p95'))} s, {number(summary['pictures_per_s'])} pictures/s"
     )
 
 
@@ -102,13 +103,13 @@ def show(summary: dict[str, Any], console: Console) -> None:
     )
     table.add_column("stage", no_wrap=True)
     table.add_column("from → to", no_wrap=True)
-    for name in ("count", "per s", *_NAMES, "longest"):
+    for name in ("count", "per s", *NAMES, "longest"):
         table.add_column(name, justify="right")
     for name, stage in summary["stages"].items():
-        times = [_seconds(stage[percentile]) for percentile in (*_NAMES, "longest")]
-        table.add_row(name, STAGES[name], f"{stage['count']:,}", _number(stage["per_s"]), *times)
+        times = [seconds(stage[percentile]) for percentile in (*NAMES, "longest")]
+        table.add_row(name, STAGES[name], f"{stage['count']:,}", number(stage["per_s"]), *times)
     console.print(table)
-    for text in _remarks(summary):
+    for text in remarks(summary):
         console.print(text, highlight=False, markup=False, soft_wrap=True)
     for fault in summary["faults"][:_MOST_TOLD]:
         console.print(f"wrong: {fault}", highlight=False, markup=False, soft_wrap=True)
@@ -123,14 +124,15 @@ def write(summary: dict[str, Any], folder: Path) -> None:
     (folder / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
     with (folder / "stages.csv").open("w", newline="") as lines:
         table = csv.writer(lines)
-        table.writerow(["stage", "from → to", "count", "per_s", "mean", *_NAMES, "longest"])
+        table.writerow(["stage", "from → to", "count", "per_s", "mean", *NAMES, "longest"])
         for name, stage in summary["stages"].items():
-            numbers = [stage[key] for key in ("count", "per_s", "mean", *_NAMES, "longest")]
+            numbers = [stage[key] for key in ("count", "per_s", "mean", *NAMES, "longest")]
             table.writerow([name, STAGES[name], *numbers])
 
 
-def _remarks(summary: dict[str, Any]) -> list[str]:
-    told = [f"offered {_number(summary['offered_per_s'])} pictures/s"] if summary["pictures"]["planned"] else []
+def remarks(summary: dict[str, Any]) -> list[str]:
+    """What a table does not say, in sentences."""
+    told = [f"offered {number(summary['offered_per_s'])} pictures/s"] if summary["pictures"]["planned"] else []
     if summary["caught_up_after_s"] is not None:
         told.append(f"caught up {summary['caught_up_after_s']:.1f} s after the outage")
     if summary["bank_taken_up_after_s"] is not None:
@@ -146,7 +148,7 @@ def _stage(books: Books, name: str) -> dict[str, float | int | None]:
     book = books.stages[name]
     began, ended = books.firsts.get("meant"), books.moments.get("read")
     took = ended - began if began is not None and ended is not None else None
-    times = {key: book.percentile(percent) for key, percent in zip(_NAMES, PERCENTILES, strict=True)}
+    times = {key: book.percentile(percent) for key, percent in zip(NAMES, PERCENTILES, strict=True)}
     return {
         "count": book.count,
         "per_s": _rate(book.count, took),
@@ -178,9 +180,11 @@ def _rate(count: int, seconds: float | None) -> float | None:
     return count / seconds if seconds else None
 
 
-def _seconds(value: float | None) -> str:
+def seconds(value: float | None) -> str:
+    """As a table shows a time."""
     return "–" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """As a table shows a rate."""
     return "–" if value is None else f"{value:.1f}"

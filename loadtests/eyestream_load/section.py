@@ -35,6 +35,8 @@ STAGES: Final = {
     "reading": "reader meant → exam done with",
 }
 """Every stage, in the order of a table, and from when to when it lasts."""
+WHOLE: Final = frozenset({"end to end", "triton", "worklist", "reading"})
+"""Those that are no part of another: what somebody waits for."""
 _COLUMNS: Final = ("image", "exam", "meant", "spooled", "acknowledged", "produced", "fetched", "decoded", "encoded")
 _MOST_FAULTS: Final = 50
 

@@ -119,6 +119,7 @@ def test_what_was_found_lies_in_files_that_agree(everything: tuple[dict, Path]):
         assert {row["stage"]: int(row["count"]) for row in csv.DictReader(lines)} == {
             name: stage["count"] for name, stage in summary["stages"].items()
         }
+    assert report.last_line(summary) in (folder / "report.html").read_text()
     assert "end to end" in (folder / "locust.html").read_text()
     assert "end to end" in (folder / "locust_stats.csv").read_text()
     assert report.last_line(summary) == said(folder).strip().splitlines()[-1]

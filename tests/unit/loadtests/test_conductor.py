@@ -116,6 +116,8 @@ def test_a_test_whose_users_are_never_ready_ends_and_says_who_is_missing(conduct
 
 def test_a_child_program_that_failed_ends_it_at_once(conductor):
     begin(conductor)
+    assert not conductor.over()
+    assert conductor.interrupted()
     conductor.books.counts["failed"] += 1
     assert conductor.over()
-    assert conductor.interrupted()
+    assert not conductor.interrupted()
