@@ -45,13 +45,18 @@ class Shape(LoadTestShape):
 
 def set_up(environment: Environment, runner: Any, **_: Any) -> None:
     """Make this process's part, before any user is."""
+    asked = environment.parsed_options
+    if not isinstance(runner, WorkerRunner) and not getattr(asked, "headless", False):
+        sys.exit(
+            "load test: give --headless; the schedule begins once, and a page with a start button could begin it again"
+        )
     try:
         given = options.read()
         plan = _asked(scenario.load(given.scenario), environment, given)
     except EyestreamError as error:
         sys.exit(f"load test: {error}")
     House.out = given.out
-    House.spawn_rate = getattr(environment.parsed_options, "spawn_rate", None)
+    House.spawn_rate = getattr(asked, "spawn_rate", None)
     for kind, user in ((CAMERA, Camera), (TRITON, TritonClient), (SWAPPER, BankSwapper), (READER, Reader)):
         user.fixed_count = lanes(plan)[kind]
     Reader.host = given.web_url or "http://127.0.0.1"

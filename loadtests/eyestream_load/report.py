@@ -20,6 +20,7 @@ from eyestream_load.section import STAGES
 
 NAMES: Final = ("p50", "p95", "p99", "p99.9")
 _MOST_TOLD: Final = 20
+_OWN_SHARE: Final = 0.3
 
 
 def summarise(conductor: Conductor, *, interrupted: bool = False) -> dict[str, Any]:
@@ -133,6 +134,12 @@ def write(summary: dict[str, Any], folder: Path) -> None:
 def remarks(summary: dict[str, Any]) -> list[str]:
     """What a table does not say, in sentences."""
     told = [f"offered {number(summary['offered_per_s'])} pictures/s"] if summary["pictures"]["planned"] else []
+    stages = summary["stages"]
+    if "disk" in stages and stages["disk"]["p95"] > _OWN_SHARE * stages.get("end to end", stages["disk"])["p95"]:
+        told.append(
+            f"{_OWN_SHARE:.0%} or more of p95 had passed before a picture was on its device's disk: "
+            "this machine, or the load test itself, was slow there, and not the line"
+        )
     if summary["caught_up_after_s"] is not None:
         told.append(f"caught up {summary['caught_up_after_s']:.1f} s after the outage")
     if summary["bank_taken_up_after_s"] is not None:

@@ -73,6 +73,14 @@ def test_a_bank_that_was_put_into_service_must_be_seen_in_results(conductor):
     assert summary["bank_taken_up_after_s"] == 1.5
 
 
+def test_a_load_test_that_was_itself_slow_says_so(conductor):
+    conductor.books.took("disk", 0.01)
+    assert not any("load test itself" in text for text in report.remarks(report.summarise(conductor)))
+    for _ in range(30):
+        conductor.books.took("disk", 0.2)
+    assert any("load test itself" in text for text in report.remarks(report.summarise(conductor)))
+
+
 def test_after_an_outage_it_says_when_the_last_of_its_pictures_was_read(conductor):
     told = PLAN.model_dump() | {"outage": {"begins_s": 1, "lasts_s": 4}}
     conductor.scenario, conductor.begins_at = Scenario.model_validate(told), 1000.0
