@@ -6,7 +6,7 @@ import pytest
 from chartkit.manifests import named, of_kind, pods
 
 from eyestream import settings as settings_module
-from eyestream.apps.web import guard
+from eyestream.apps.web_wiring import guard
 
 ISSUER = {"web": {"enabled": True}, "settings": {"web": {"issuer": "https://login.example/realms/eyes"}}}
 

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from eyestream.apps import web
+from eyestream.apps import web_wiring
 from eyestream.errors import Misconfigured
 from eyestream.settings import Settings
 from eyestream.telemetry import Verb, WebMetrics
@@ -49,7 +49,7 @@ async def _serve(
     from eyestream.web.application import create
 
     metrics = WebMetrics()
-    async with web.services(settings, metrics) as made:
+    async with web_wiring.services(settings, metrics) as made:
         config = uvicorn.Config(
             create(made),
             access_log=False,  # it would write paths down; the audit record says more, and to fewer people

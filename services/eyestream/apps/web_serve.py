@@ -7,14 +7,16 @@ import logging
 import signal
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from eyestream import settings as settings_module
-from eyestream.apps import web
+from eyestream.apps import web_wiring
 from eyestream.settings import Settings
 from eyestream.telemetry import Verb, WebMetrics, log_as_json
 
 log = logging.getLogger(__name__)
+
+APPLICATION: Final = "results"
 
 
 def application(settings: Settings) -> Any:
@@ -22,7 +24,7 @@ def application(settings: Settings) -> Any:
     from ray import serve
 
     @serve.deployment(
-        name=web.APPLICATION,
+        name=APPLICATION,
         num_replicas=settings.web.processes,
         max_ongoing_requests=1000,  # streams of events are long and idle
         ray_actor_options={"num_cpus": 0},
@@ -36,7 +38,7 @@ def application(settings: Settings) -> Any:
             log_as_json(logging.getLevelNamesMapping()[settings.telemetry.log_level])
             self._open = contextlib.AsyncExitStack()
             self._metrics = WebMetrics()
-            self._services = await self._open.enter_async_context(web.services(settings, self._metrics))
+            self._services = await self._open.enter_async_context(web_wiring.services(settings, self._metrics))
 
         def __serve_build_asgi_app__(self) -> Any:
             """What Serve lets answer."""
@@ -55,7 +57,7 @@ def application(settings: Settings) -> Any:
 def build(args: dict[str, str]) -> Any:
     """The application for `args: {settings: FILE}`, as KubeRay builds it from `serveConfigV2`."""
     settings = settings_module.load(Path(args["settings"]))
-    web.guard(settings)
+    web_wiring.guard(settings)
     return application(settings)
 
 
@@ -82,7 +84,7 @@ def run_on_serve(settings: Settings, ready_file: Path | None) -> None:
     try:
         stop_on_signal()  # again: Ray's own handlers would end this process before Serve is shut down
         serve.start(http_options={"host": settings.web.host, "port": settings.web.port})
-        serve.run(application(settings), name=web.APPLICATION, route_prefix="/", blocking=False)
+        serve.run(application(settings), name=APPLICATION, route_prefix="/", blocking=False)
         if ready_file is not None:
             ready_file.write_text(f"http://{settings.web.host}:{settings.web.port}\n")
         log.info("Ray Serve hosts the results service", extra={"action": Verb.STARTED})

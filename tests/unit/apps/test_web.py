@@ -5,7 +5,8 @@ import tomllib
 import pytest
 from typer.testing import CliRunner
 
-from eyestream.apps.web import CurrentBanks, commands, guard
+from eyestream.apps.web import commands
+from eyestream.apps.web_wiring import CurrentBanks, guard
 from eyestream.banks.shelf import Shelf
 from eyestream.errors import Misconfigured
 from eyestream.settings import Settings
