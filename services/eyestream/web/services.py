@@ -1,4 +1,4 @@
-"""What the application works with, put together by `apps.web_wiring`; each part behind the least it must be able to do."""
+"""What the application works with (`apps.web_wiring` makes it); each part behind the least it must be able to do."""
 
 from __future__ import annotations
 
