@@ -3,19 +3,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ENGINES := .venv-engines/bin
+TRIAL = .eyestream/trials/$(ENCODER)
+lower = $(shell echo $(1) | tr A-Z a-z)
 PREFLIGHT := services/eyestream/apps/local/preflight.py
 # A packaged Python may be told to write no bytecode; every Ray process would then compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help engines-setup test-engines setup demo up down status test test-cluster unit lint types fmt pictures check drill load bench chart render lock
+.PHONY: help engines-setup test-engines engines-report gpu setup demo trial up down status test test-cluster unit lint types fmt pictures check drill load bench chart render lock
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN{FS=":.*?## "}{printf "  make %-12s %s\n",$$1,$$2}'
 
 setup: .venv/.ready  ## create .venv with the pinned, hashed packages
 
-demo: setup  ## the whole line on real parts, from drawn photographs to a clinician's table; PICTURES=folder adds yours
-	$(BIN)/eyestream demo $(if $(PICTURES),--pictures "$(PICTURES)")
+demo: setup $(if $(ENCODER),trial)  ## the whole line on real parts, from drawn photographs to a clinician's table; PICTURES=folder adds yours, ENCODER=name CHECKPOINT=file tries another encoder
+	$(if $(CHECKPOINT),$(if $(ENCODER),,$(error CHECKPOINT needs ENCODER=name: `eyestream-engines inspect $(CHECKPOINT)` says whose it is)))
+	$(BIN)/eyestream demo $(if $(PICTURES),--pictures "$(PICTURES)") $(if $(ENCODER),--trial "$(TRIAL)")
+
+trial: engines-setup
+	$(ENGINES)/eyestream-engines trial "$(ENCODER)" $(foreach given,CHECKPOINT VOCABULARY PROGRAMME LABELS HEAD,$(if $($(given)),--$(call lower,$(given)) "$($(given))")) --output "$(TRIAL)"
 
 up: setup  ## start the same stack and leave it running
 	$(BIN)/eyestream local up
@@ -37,6 +43,12 @@ engines-setup: .venv-engines/.ready  ## create .venv-engines with torch, to buil
 
 test-engines: engines-setup  ## engines from checkpoint to published model, every family against its original
 	$(ENGINES)/python -m pytest --confcutdir=tests/engines tests/engines
+
+engines-report: engines-setup  ## measure every encoder from checkpoint to Triton's answer, into docs/engines.md; goes on where it was ended; CASES=names, MINUTES=n
+	$(ENGINES)/eyestream-engines report $(CASES) $(if $(MINUTES),--minutes $(MINUTES))
+
+gpu: engines-setup  ## compile every encoder with TensorRT on this GPU and hold its answers; without a GPU it says that it did not; REQUIRE=1 fails then
+	$(ENGINES)/eyestream-engines gpu $(if $(REQUIRE),--require)
 
 unit: setup  ## what runs while writing: no servers
 	$(BIN)/python -m pytest -m "not stack and not serve" tests/unit tests/seams

@@ -16,12 +16,15 @@ from rich.table import Table
 
 from eyestream.errors import EyestreamError
 from eyestream_engines.heads import commands
+from eyestream_engines.reporting.commands import gpu, report
 from eyestream_engines.spec import EncoderFile, names
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__
 )
 app.add_typer(commands.app, name="head")
+for command in (report, gpu):
+    app.command()(command)
 
 out = Console()
 err = Console(stderr=True)
@@ -171,6 +174,38 @@ def build(
         _say("another file", f"its sha256 is none of those published for {encoder}: trained further, or converted")
     if not built.manifest["run_here"]:
         _say("not run", "this machine has no GPU to run the plan on; its numbers were not compared")
+
+
+@app.command()
+def trial(
+    encoder: Name,
+    *,
+    checkpoint: Annotated[Path | None, typer.Option(help="the weights")] = None,
+    programme: Annotated[str, typer.Option(help="whose phrases are asked: a file, or a built-in programme")] = "demo",
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="the tokenizer's file; beside the checkpoint unless named")
+    ] = None,
+    labels: Annotated[str, typer.Option(help="a classifier's classes in its order, with commas between them")] = "",
+    head: Annotated[Path | None, typer.Option(help="a head made before, a probe say, in place of texts")] = None,
+    output: Annotated[Path, typer.Option("--output", "--out", help="the folder for `eyestream demo --trial`")],
+) -> None:
+    """Build an encoder and a bank of scores, without operating points, for the demonstration on this machine."""
+    from eyestream.programmes import Programme
+    from eyestream_engines import trial as trials
+
+    described = EncoderFile.load(encoder)
+    asked = trials.Asked(
+        Programme.load(programme) if Path(programme).exists() else Programme.builtin(programme),
+        vocabulary,
+        tuple(label.strip() for label in labels.split(",") if label.strip()),
+        head,
+    )
+    trials.require(described, asked)
+    with _progress(trials.STEPS) as told:
+        made, built = trials.make(described, checkpoint or described.checkpoint_path, asked, output, told=told)
+    _say("engine", f"{built.folder}{'' if built.fresh else ': as it was'}")
+    _say("asked", made.programme)
+    _say("next", f"eyestream demo --trial {output}")
 
 
 @app.command()

@@ -22,6 +22,9 @@ The rules:
     and clear. The urgency is the highest of all that speak. The rank is ten times the urgency's rank plus the outcome's
     place, so that within one urgency disease comes before a repeat, and a repeat before a wait.
 
+A programme that does not decide refers nobody and clears nobody: rules 3 and 4 are left out, an eye is missing whatever
+was judged, and a note says why.
+
 It follows, and is tested, that a picture with a finding that refers never lowers the rank.
 """
 
@@ -40,6 +43,7 @@ _PLACE: Final[Mapping[Outcome, int]] = {"clear": 0, "incomplete": 1, "recapture"
 _EYES: Final[tuple[Laterality, ...]] = ("R", "L", "U")
 _NAME: Final[Mapping[Laterality, str]] = {"R": "right eye", "L": "left eye", "U": "unknown eye"}
 _ANY: Final = "retina"
+UNDECIDED: Final = "scored only, for this encoder has no operating points; nothing follows from it"
 
 
 def decide(programme: Programme, exam_id: str, pictures: Sequence[Picture]) -> Decision:
@@ -109,6 +113,8 @@ class _Exam:
 
     def reasons(self) -> tuple[list[Reason], list[str]]:
         """Every positive finding that counts, most urgent first, and the rules that raised them."""
+        if not self.programme.decides:
+            return [], []
         best: dict[tuple[Laterality, str], Reason] = {}
         for picture, finding in self._positives():
             key = (picture.laterality, finding.condition)
@@ -171,6 +177,8 @@ class _Exam:
 
     def _lacking(self, mine: Iterable[Picture]) -> set[str]:
         """The required fields that no judged picture of this eye shows."""
+        if not self.programme.decides:
+            return {_ANY}
         asked = {condition.id for condition in self.programme.findings}
         complete = [p for p in mine if _judged(p) and asked <= {finding.condition for finding in p.findings}]
         if not self.programme.required.fields:
@@ -180,7 +188,9 @@ class _Exam:
     def _wait(self, laterality: Laterality, mine: Iterable[Picture], lacking: set[str]) -> tuple[str, ...]:
         notes = []
         for field in sorted(lacking):
-            if any(_judged(p) and field in {p.field, _ANY} for p in mine):
+            if not self.programme.decides and mine:
+                notes.append(f"{_NAME[laterality]}: {UNDECIDED}")
+            elif any(_judged(p) and field in {p.field, _ANY} for p in mine):
                 notes.append(f"{_NAME[laterality]}: not judged for all the programme asks now; score it again")
             else:
                 notes.append(f"{_NAME[laterality]}: no picture of the {field} yet")
@@ -195,7 +205,8 @@ class _Exam:
         for policy, count in policies:
             if count:
                 urgencies.append(policy.urgency)
-                given_up |= policy.refer_after is not None and count >= policy.refer_after
+                enough = policy.refer_after is not None and count >= policy.refer_after
+                given_up |= enough and self.programme.decides
         return max(urgencies, key=self.programme.rank_of), given_up
 
     def _positives(self) -> Iterator[tuple[Picture, Finding]]:

@@ -29,6 +29,8 @@ from eyestream_engines.spec import EncoderFile
 COMPUTE: Final = "8.9"
 """TensorRT for RTX compiles for this capability where it is not told another; it needs no GPU for that."""
 RTX: Final = "tensorrt-rtx"
+_ADAPTED: Final = "flair"
+"""Whose adapters the case without an encoder is of."""
 _LAST: Final = 500
 """Letters of a fault that are kept."""
 
@@ -46,23 +48,26 @@ def measure(case: Case, folder: Path, *, plans: bool, told: Callable[[str], None
     found = kept(folder, case.name)
     if process.returncode == 0 and found is not None:
         return found
-    how = f"was ended by signal {-process.returncode}: perhaps it needs more memory" if process.returncode < 0 else ""
-    row = Row(case.name, (), failed=how or errors.strip()[-_LAST:])
-    record = Record(case.name, identity_of(case), machine(), 0.0, (row,))
+    how = f"its process ended with status {process.returncode}"
+    if process.returncode < 0:
+        how = f"its process was ended by signal {-process.returncode}: perhaps it needs more memory"
+    names = [_ADAPTED] if case.name == parity.CASE else [encoder.name for encoder in verifying.distinct(case)]
+    rows = tuple(Row(name, (), failed=f"{how}. {errors.strip()[-_LAST:]}") for name in names)
+    record = Record(case.name, identity_of(case), machine(), 0.0, rows)
     record.save(folder)
     return record
 
 
 def measure_here(case: Case, *, plans: bool, told: building.Told) -> Record:
     """Measure the case in this process."""
-    started = time.monotonic()
+    started, identity = time.monotonic(), identity_of(case)
     rows: list[Row] = []
     if case.name == parity.CASE:
-        rows.append(Row("flair", tuple(parity.readings(case))))
+        rows.append(Row(_ADAPTED, tuple(parity.readings(case))))
     else:
         encoders, held = verifying.distinct(case), case.file()
         rows += [_row(encoder, case, held, plans=plans, told=told) for encoder in encoders]
-    return Record(case.name, identity_of(case), machine(), round(time.monotonic() - started, 1), tuple(rows))
+    return Record(case.name, identity, machine(), round(time.monotonic() - started, 1), tuple(rows))
 
 
 def machine() -> str:

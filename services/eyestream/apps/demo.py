@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -17,21 +17,25 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from eyestream import settings as settings_module
-from eyestream.apps import demo_pictures, redrive, results
+from eyestream.apps import bank, demo_pictures, redrive, results
 from eyestream.apps.kafka import kafka_options
 from eyestream.apps.local import Stack
 from eyestream.apps.local.worker import MEMBERS, Worker, settings_of
 from eyestream.apps.members import members
+from eyestream.apps.trial import BANKS, PROGRAMME, REPOSITORY, Trial, score_table, warning
 from eyestream.brokers.redrive import read_dead_letters
 from eyestream.device.pseudonym import create_key
 from eyestream.errors import Unavailable
+from eyestream.programmes import Programme
 from eyestream.settings import Settings
 from eyestream.sinks.base import Exam
 from eyestream.sinks.redis_reader import ResultsReader
 from eyestream.testing.badpictures import BadPicture
 
 PATIENCE_S: Final = 300.0
-"""How long the line may take for the demonstration's pictures before it counts as broken."""
+"""How long the line may go without finishing a picture before it counts as broken."""
+SLOW: Final[Mapping[str, Mapping[str, object]]] = {"triton": {"timeout_s": 120.0}, "line": {"max_batch": 2}}
+"""Settings for an encoder of any size on this machine's processor."""
 PATTERN: Final = "{exam}_{laterality}_{field}"
 PHOTOGRAPHS: Final = Path("examples/photographs")
 
@@ -45,13 +49,30 @@ def demo(
     pictures: Annotated[
         Path, typer.Option(exists=True, file_okay=False, help="A folder of fundus photographs, screened as well.")
     ] = PHOTOGRAPHS,
+    trial: Annotated[
+        Path | None,
+        typer.Option(help="A folder of `eyestream-engines trial`: another encoder, in place of the three above."),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything running; `eyestream local down` ends it.")
     ] = False,
 ) -> None:
     """Start real parts, screen a morning's pictures, print what was found, and stop what was started."""
     console = Console()
-    worker = Worker(model_repository=model_repository, text_tower=text_tower, model=model)
+    tried = Trial.read(trial) if trial is not None else None
+    if tried is None or trial is None:
+        worker = Worker(model_repository=model_repository, text_tower=text_tower, model=model)
+    else:
+        model_repository = trial / REPOSITORY
+        worker = Worker(
+            model_repository=model_repository,
+            text_tower=text_tower,
+            model=tried.model,
+            programmes=(str(trial / PROGRAMME),),
+            shelf=(trial / BANKS).resolve(),
+            changes=SLOW,
+        )
+    programme = bank.read("demo" if trial is None else str(trial / PROGRAMME))
     stack = Stack(state, model_repository=model_repository, parts=("kafka", "redis", "triton", worker))
     started = time.monotonic()
     try:
@@ -59,7 +80,9 @@ def demo(
             stack.up(lambda part, line: status.update(f"[bold]{part}[/]: {line}"), fresh=True)
         console.print(f"Kafka, Redis, Triton and Ray Serve run ({time.monotonic() - started:.0f} s).")
         settings = settings_module.load(settings_of(stack.state))
-        _screen(console, stack.state, settings, pictures)
+        if tried is not None:
+            console.print(f"[bold yellow]{warning(tried)}[/]")
+        _screen(console, stack.state, settings, pictures, programme=programme, trial=tried)
     finally:
         if not keep:
             with console.status("stopping"):
@@ -67,7 +90,9 @@ def demo(
             console.print(f"Stopped what was started. Logs stay in {stack.state / 'logs'}.")
 
 
-def _screen(console: Console, state: Path, settings: Settings, pictures: Path) -> None:
+def _screen(
+    console: Console, state: Path, settings: Settings, pictures: Path, *, programme: Programme, trial: Trial | None
+) -> None:
     folder = state / "pictures"
     shutil.rmtree(folder, ignore_errors=True)
     # The stack is fresh; a spool that remembers the last demonstration's pictures would send none of them.
@@ -78,15 +103,18 @@ def _screen(console: Console, state: Path, settings: Settings, pictures: Path) -
     ) as progress:
         files = _draw(progress, folder)
         photographs = sorted(path for path in pictures.rglob("*") if path.is_file())
-        hostile = demo_pictures.hostile()
-        device = _send(state, settings, files + photographs)
+        hostile = demo_pictures.hostile(programme.name)
+        device = _send(state, settings, files + photographs, programme=programme.name)
         _send_hostile(settings, hostile)
         # The file that was cut short never leaves the device.
         expected = len(files) - 1 + len(photographs) + len(hostile)
         began = time.monotonic()
         fates = _follow(progress, state / "run" / "screening" / MEMBERS, expected, device)
         took_s = time.monotonic() - began
-    asyncio.run(_tell(console, settings, photographs))
+    if trial is None:
+        asyncio.run(_tell(console, settings, photographs))
+    else:
+        asyncio.run(_tell_scores(console, settings, photographs, programme=programme, trial=trial))
     letters = read_dead_letters(kafka_options(settings.kafka))
     console.print(redrive.counts(letters))
     console.print(
@@ -112,13 +140,13 @@ def _draw(progress: Progress, folder: Path) -> list[Path]:
     return [*files, demo_pictures.cut_short(folder, files[0])]
 
 
-def _send(state: Path, settings: Settings, files: Sequence[Path]) -> subprocess.Popen[bytes]:
+def _send(state: Path, settings: Settings, files: Sequence[Path], *, programme: str) -> subprocess.Popen[bytes]:
     """The real device program, as a clinic would run it."""
     key = state / "site.key"
     if not key.exists():
         create_key(key)
     argv = [sys.executable, "-m", "eyestream", "device", "send", *map(str, files)]
-    argv += ["--site", "demo-clinic", "--device", "demo-camera", "--programme", "demo"]
+    argv += ["--site", "demo-clinic", "--device", "demo-camera", "--programme", programme]
     argv += ["--pattern", PATTERN, "--plain-exams", "--kafka", settings.kafka.bootstrap]
     argv += ["--key", str(key), "--spool", str(state / "spool.db")]
     with (state / "logs" / "device.log").open("wb") as log:
@@ -139,12 +167,14 @@ def _send_hostile(settings: Settings, hostile: Sequence[BadPicture]) -> None:
 
 
 def _follow(progress: Progress, folder: Path, expected: int, device: subprocess.Popen[bytes]) -> Counter[str]:
-    """Until every picture has a fate; raises Unavailable when that takes too long."""
+    """Until every picture has a fate; raises Unavailable when none gets one for too long."""
     task = progress.add_task("screening", total=expected)
-    deadline = time.monotonic() + PATIENCE_S
+    deadline, done = time.monotonic() + PATIENCE_S, 0
     while True:
         fates: Counter[str] = sum((member.fates for member in members(folder)), Counter())
         progress.update(task, completed=sum(fates.values()))
+        if sum(fates.values()) > done:
+            deadline, done = time.monotonic() + PATIENCE_S, sum(fates.values())
         if sum(fates.values()) >= expected and device.poll() is not None:
             return fates
         if time.monotonic() > deadline:
@@ -178,3 +208,17 @@ async def _tell(console: Console, settings: Settings, photographs: Sequence[Path
             "[bold]Exams with other names[/] are real photographs. The demo model was never trained on real eyes:"
             " what it says of them means nothing."
         )
+
+
+async def _tell_scores(
+    console: Console, settings: Settings, photographs: Sequence[Path], *, programme: Programme, trial: Trial
+) -> None:
+    reader = ResultsReader(settings.redis.url.get_secret_value())
+    stories = {drawn.name: f"drawn: {drawn.story}" for drawn in demo_pictures.EXAMS}
+    names = [*stories, *sorted({photograph.stem.split("_")[0] for photograph in photographs})]
+    try:
+        exams = {name: found for name in names if (found := await reader.screenings(name))}
+    finally:
+        await reader.close()
+    console.print(f"\n[bold yellow]{warning(trial)}[/]")
+    console.print(score_table(programme, exams, stories))

@@ -67,12 +67,13 @@ def cut_short(folder: Path, whole: Path) -> Path:
     return path
 
 
-def hostile() -> list[BadPicture]:
+def hostile(programme: str = "demo") -> list[BadPicture]:
     """Messages as a device without our software might send them, one for each reason to refuse a message."""
     file = io.BytesIO()
     Image.fromarray(render(Eye(), 7, size=(480, 640))).save(file, "JPEG", quality=92)
     value = file.getvalue()
-    meta = meta_for(value, exam_id="exam-14", captured_at=dt.datetime.now(dt.UTC) - dt.timedelta(minutes=5))
+    yet = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=5)
+    meta = meta_for(value, exam_id="exam-14", programme=programme, captured_at=yet)
     reasons: dict[str, BadPicture] = {}
     for bad in bad_pictures(value, meta):
         reasons.setdefault(bad.expected_reason, bad)

@@ -162,12 +162,14 @@ class Programme(_Table):
     """A screening programme. Made by `load`, `builtin` or `parse` only, which keep the text it was made from.
 
     `digest` is the sha256 of that text: two programmes share it exactly when their files are the same bytes.
+    With `decides = false` nothing follows from a picture: it is scored, and no exam is ever clear or referred for it.
     """
 
     schema_version: Literal[1] = 1
     name: Slug
     title: Words
     description: str = ""
+    decides: bool = True
     scoring: Scoring = Scoring()
     urgencies: Annotated[tuple[Urgency, ...], Field(min_length=1)]
     conditions: Annotated[tuple[Condition, ...], Field(min_length=1)]
