@@ -44,7 +44,6 @@ STEPS: Final = (
     "publishing",
 )
 _VERSIONS: Final = ("eyestream", "numpy", "onnx", "onnxruntime", "onnxscript", "timm", "torch")
-_BATCH: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ def _make(
     engine = folder / "1" / file
     compiled = compiler.compile(work / "model.onnx", encoder, engine, lambda _phase, share: told(STEPS[8], share))
     told(STEPS[9], 0.0)
-    answer = compiler.run(engine, pixels, batch=_BATCH)
+    answer = compiler.run(engine, pixels, batch=batch_of(encoder))
     if answer is not None:
         readings.append(gates.require(gates.half("engine", expected, answer, encoder)))
     shutil.rmtree(work)
@@ -161,13 +160,18 @@ def compare_with_original(encoder: EncoderFile) -> list[Reading]:
     return [gates.require(reading) for reading in readings]
 
 
+def batch_of(encoder: EncoderFile) -> int:
+    """Pictures, or volumes, at a time: a graph of volumes holds gigabytes of attention for each."""
+    return 2 if encoder.input.frames is None else 1
+
+
 def reference(encoder: EncoderFile, network: nn.Module, pixels: Pixels) -> Floats:
     """What torch says in FP32 of pictures normalised by arithmetic of its own."""
     import torch
 
     given = torch.from_numpy(gates.normalised(pixels, encoder.input))
     with torch.inference_mode():
-        vectors = np.concatenate([network(part).float().numpy() for part in given.split(_BATCH)])
+        vectors = np.concatenate([network(part).float().numpy() for part in given.split(batch_of(encoder))])
     return gates.unit(vectors) if encoder.output.l2 else vectors
 
 
@@ -185,7 +189,7 @@ def graphs(
     full, rounded, served = work / "full.onnx", work / "rounded.onnx", work / "model.onnx"
     ir.save(graph, full, external_data="full.data")
     told(STEPS[5], 0.0)
-    readings = [gates.require(gates.graph(expected, embed(full, pixels, batch=_BATCH), encoder))]
+    readings = [gates.require(gates.graph(expected, embed(full, pixels, batch=batch_of(encoder)), encoder))]
     told(STEPS[6], 0.0)
     precision.halve(graph)
     export.save(graph, served)
@@ -194,7 +198,7 @@ def graphs(
     emulated = ir.load(served)
     precision.emulate(emulated)
     ir.save(emulated, rounded, external_data="rounded.data")
-    answer = embed(rounded, pixels, batch=_BATCH)
+    answer = embed(rounded, pixels, batch=batch_of(encoder))
     readings.append(gates.require(gates.half("FP16, rounded as a GPU does", expected, answer, encoder)))
     del emulated
     _drop(rounded)

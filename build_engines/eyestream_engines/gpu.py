@@ -22,7 +22,6 @@ from eyestream_engines.spec import EncoderFile
 
 ENGINE: Final = "engine"
 """The gate of what the compiled plan answers."""
-_BATCH: Final = 2
 
 
 def lacking() -> str:
@@ -59,7 +58,7 @@ def readings(
         engine = Path(place) / compiler.triton[1]
         told("compiling", 0.0)
         compiler.compile(work / "model.onnx", encoder, engine, lambda _phase, share: told("compiling", share))
-        answer = compiler.run(engine, pixels, batch=_BATCH)
+        answer = compiler.run(engine, pixels, batch=building.batch_of(encoder))
     if answer is None:
         raise Misconfigured(f"the plan of {encoder.name} was compiled and cannot be run on this machine")
     yield gates.half(ENGINE, expected, answer, encoder)

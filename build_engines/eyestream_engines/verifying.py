@@ -29,7 +29,6 @@ from eyestream_engines.spec import EncoderFile
 TRITON: Final = "Triton's answer"
 """The gate of what comes back over gRPC."""
 _TIMEOUT_S: Final = 300.0
-_BATCH: Final = 2
 
 
 def verify(case: Case, *, told: Told = lambda _step, _share: None) -> Iterator[Reading]:
@@ -104,7 +103,7 @@ def _triton(state: Path, repository: Path) -> Iterator[str]:
 async def _ask(address: str, encoder: EncoderFile, pixels: Pixels) -> Floats:
     client = await TritonEncoder.connect(address, encoder.name, timeout_s=_TIMEOUT_S)
     try:
-        size = min(_BATCH, encoder.serving.max_batch)
+        size = min(building.batch_of(encoder), encoder.serving.max_batch)
         parts = [await client.encode(pixels[start : start + size]) for start in range(0, len(pixels), size)]
     finally:
         await client.close()
