@@ -157,15 +157,15 @@ def _field(pod: Object, path: str) -> str:
 class PlayedPod(Part):
     """The process as a part of a local stack, so that a killed run leaves none.
 
-    `more` is appended to the last argument: ports and addresses that several pods of one machine cannot share.
-    `hosts` are further lines of its /etc/hosts; `answers` is a URL that answers once it is ready.
+    What several pods of one machine cannot share is changed: `more` is appended to the last argument, `changes` are
+    put over the environment. They and `answers`, a URL that answers once it is ready, may name `ports` in braces.
     """
 
     name: str
     played: Played
     answers: str
     more: str = ""
-    hosts: Sequence[str] = ()
+    changes: Mapping[str, str] = field(default_factory=dict)
     ready_within_s: float = 180.0
     stops_within_s: float = 60.0
     ports: Sequence[str] = field(default=())
@@ -184,7 +184,7 @@ class PlayedPod(Part):
             source.mkdir(parents=True, exist_ok=True)
             mounts.append((source, target))
         hosts = place.data / "hosts"
-        write_text(hosts, "\n".join(["127.0.0.1 localhost", *self.hosts]) + "\n")
+        write_text(hosts, "127.0.0.1 localhost\n")
         mounts.append((hosts, "/etc/hosts"))
         write_text(
             _mounts(place), "".join(f"{source}\t{at}\n" for source, at in sorted(mounts, key=lambda one: one[1]))
@@ -197,16 +197,18 @@ class PlayedPod(Part):
     def command(self, place: Place) -> Command:
         """The pod's own, found on the path of this environment; nothing else of our environment reaches it."""
         argv = list(self.played.argv)
-        argv[-1] += f" {self.more}" if self.more else ""
+        argv[-1] += f" {self.more.format(**place.ports)}" if self.more else ""
         path = f"{Path(sys.prefix) / 'bin'}:/usr/local/bin:/usr/bin:/bin"
-        clean = ["env", "-i", *(f"{key}={value}" for key, value in self.played.environment.items()), f"PATH={path}"]
+        changes = {key: value.format(**place.ports) for key, value in self.changes.items()}
+        variables = {**self.played.environment, **changes, "PATH": path}
+        clean = ["env", "-i", *(f"{key}={value}" for key, value in variables.items())]
         inside = ["sh", "-c", _INSIDE, "sh", str(_root(place)), str(_mounts(place)), str(_kept(place))]
         return Command(["sh", "-c", _OUTSIDE, "sh", *inside, *clean, *argv])
 
-    def ready(self, place: Place) -> None:  # noqa: ARG002  # the address is the process's own
+    def ready(self, place: Place) -> None:
         """Ask as the kubelet would."""
         with patiently():
-            httpx.get(self.answers, timeout=5, trust_env=False).raise_for_status()
+            httpx.get(self.answers.format(**place.ports), timeout=5, trust_env=False).raise_for_status()
 
 
 def _root(place: Place) -> Path:

@@ -18,6 +18,8 @@ from controlplane.access import ready
 from controlplane.cluster import ControlPlane
 from controlplane.nodes import node, volume
 
+from eyestream.apps.local import Stack
+
 Object = dict[str, Any]
 H100 = "NVIDIA-H100-80GB-HBM3"
 STATES = Path(__file__).resolve().parents[2] / ".eyestream" / "cluster"
@@ -113,7 +115,11 @@ class Site:
         kinds = [kind for kind in kinds if not kind.startswith("events")]
         found = self.plane.kubectl("get", ",".join(kinds), "-n", self.name, "-o", "name", "--ignore-not-found")
         users = {f"persistentvolumeclaim/{claim}" for claim in CLAIMS} | {"secret/redis-url"}
-        return {*found.split()} - users - {"serviceaccount/default", "configmap/kube-root-ca.crt"}
+        return (
+            {word for word in found.split() if "/" in word}
+            - users
+            - {"serviceaccount/default", "configmap/kube-root-ca.crt"}
+        )
 
 
 class Watching(threading.Thread):
@@ -163,5 +169,7 @@ def end_leftovers() -> None:
     for lock in STATES.glob("*/owner.lock"):
         with lock.open("a") as owner, contextlib.suppress(BlockingIOError):
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for pod in (lock.parent / "pods").glob("*"):
+                Stack(pod, model_repository=pod, parts=[]).down()
             ControlPlane(lock.parent).down()
             shutil.rmtree(lock.parent, ignore_errors=True)

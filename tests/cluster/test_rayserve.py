@@ -5,6 +5,7 @@ One process plays the head's pod and has the CPU of a worker's; it runs what the
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from typing import Self
 
@@ -14,15 +15,23 @@ from controlplane.played import Played, PlayedPod
 from sites import Object, Site, wait_until
 
 from eyestream.apps.drills.ground import PLAIN, Ground
+from eyestream.apps.drills.pictures import make_lot
+from eyestream.apps.drills.run import Run
 from eyestream.apps.local import Stack
 
 NAME = "eyes-eyestream-screening"
+PICTURES = 30
+HOOKS_ONLY = "--wait=hookOnly"
+"""Without a process behind a head, Helm would wait for ever for the service to be ready."""
+SHARED = ("metrics-export-port", "dashboard-agent-listen-port", "ray-client-server-port")
+"""Ports that pods have to themselves and processes of one machine do not."""
 
 
 @pytest.fixture
 def site(ray_plane: ControlPlane, ground: Ground) -> Iterator[Site]:
     ground.host(PLAIN)  # its first start fills the shelf
     ground.stack.stop(PLAIN)
+    ground.prepare(PICTURES)
     site = Site(ray_plane, redis_url=ground.stack.endpoints.redis_url)
     site.make()
     site.nodes(2)
@@ -30,43 +39,121 @@ def site(ray_plane: ControlPlane, ground: Ground) -> Iterator[Site]:
     site.remove()
 
 
-def test_the_application_runs_in_a_real_ray_serve(site: Site, ground: Ground):
-    site.install("external-triton", values(ground), "--wait=hookOnly")
-    with Head(site, ground, "ray-first", address="127.0.0.1"):
-        wait_until(lambda: condition(site, "Ready") == "True", lambda: f"it serves: {service(site)}", within_s=300)
-        status = service(site)["status"]
-        assert status["activeServiceStatus"]["applicationStatuses"]["screening"]["status"] == "RUNNING"
+def test_pain_13_an_upgrade_replaces_the_cluster_once_the_new_one_serves_and_a_wrong_one_changes_nothing(
+    site: Site, ground: Ground
+):
+    right = values(ground)
+    site.install("external-triton", right, HOOKS_ONLY)
+    with Head(site, ground, "ray-first", address="127.0.0.1") as first:
+        until_it_serves(site, first)
+        screen(ground)
+
+        wrong = {**right, "settings": {**right["settings"], "kafka": {**right["settings"]["kafka"], "topic": "absent"}}}
+        site.upgrade("external-triton", wrong, HOOKS_ONLY)
+        with Head(site, ground, "ray-wrong", address="127.0.0.2") as other:
+            wait_until(lambda: applications(site, "pending") == ["DEPLOY_FAILED"], lambda: told(site), within_s=300)
+            assert other.cluster != first.cluster
+            assert (condition(site, "Ready"), served_by(site)) == ("True", first.cluster)
+            screen(ground)
+        site.helm("rollback", "eyes", "1", HOOKS_ONLY)
+        wait_until(lambda: condition(site, "UpgradeInProgress") == "False", lambda: told(site), within_s=120)
+        assert served_by(site) == first.cluster
+
+        better = {**right, "settings": {**right["settings"], "line": {"max_batch": 4}}}
+        site.upgrade("external-triton", better, HOOKS_ONLY)
+        with Head(site, ground, "ray-second", address="127.0.0.2") as second:
+            until_it_serves(site, second)
+            first.stop()
+            screen(ground)
 
 
 class Head:
     """The head of the RayService's newest cluster as a process; the operator finds it under the cluster's name."""
 
     def __init__(self, site: Site, ground: Ground, name: str, *, address: str) -> None:
-        wait_until(lambda: bool(list(pods_of(site))), "there is a head")
-        pod = max(pods_of(site), key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
-        played = Played.read(site.plane.api, pod, {"banks": ground.settings.banks.shelf})
-        cluster = pod["metadata"]["labels"]["ray.io/cluster"]
+        pod = newest_head(site)
+        self.cluster = str(pod["metadata"]["labels"]["ray.io/cluster"])
         with (site.plane.state / "hosts").open("a") as hosts:
-            hosts.write(f"{address} {cluster}-head-svc.{site.name}.svc.cluster.local\n")
-        own = f"--node-ip-address={address} --dashboard-host={address} --num-cpus=1 --object-store-memory=80000000"
-        self.name = name
-        self.part = PlayedPod(name, played, f"http://{address}:8265/api/gcs_healthz", more=own)
-        self.stack = Stack(site.plane.state, model_repository=site.plane.state, parts=[self.part])
+            hosts.write(f"{address} {self.cluster}-head-svc.{site.name}.svc.cluster.local\n")
+        own = {flag: f"{name}-{flag}" for flag in ("port", *SHARED)}
+        part = PlayedPod(
+            name,
+            Played.read(site.plane.api, pod, {"banks": ground.settings.banks.shelf}),
+            f"http://{address}:8265/api/gcs_healthz",
+            more=" ".join(f"--{flag}={{{port}}}" for flag, port in own.items())
+            + f" --dashboard-host={address} --num-cpus=1 --object-store-memory=80000000",
+            changes={"EYESTREAM_TELEMETRY__METRICS_PORT": "0"},
+            ports=tuple(own.values()),
+        )
+        self._name = name
+        self._stack = Stack(site.plane.state, model_repository=site.plane.state, parts=[part])
 
     def __enter__(self) -> Self:
-        self.stack.up()
+        self._stack.up()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stack.stop(self.name)
+        self.stop()
+
+    def stop(self) -> None:
+        """As the kubelet would, once the cluster is deleted. Idempotent."""
+        self._stack.stop(self._name)
 
 
-def pods_of(site: Site) -> list[Object]:
-    return list(site.plane.api.pods(site.name, "ray.io/node-type=head"))
+def newest_head(site: Site) -> Object:
+    """The head's pod of the cluster that was made last, once it runs."""
+    found: list[Object] = []
+
+    def there() -> bool:
+        clusters = site.plane.api.items(site.of("ray.io/v1", "rayclusters"))
+        newest = max(clusters, key=lambda cluster: str(cluster["metadata"]["creationTimestamp"]), default=None)
+        if newest is None or newest["metadata"]["name"] == served_by(site):
+            return False
+        selector = f"ray.io/node-type=head,ray.io/cluster={newest['metadata']['name']}"
+        found[:] = [pod for pod in site.plane.api.pods(site.name, selector) if "podIP" in pod.get("status", {})]
+        return bool(found)
+
+    wait_until(there, lambda: f"a new cluster has its head: {told(site)}", within_s=120)
+    return found[0]
+
+
+def until_it_serves(site: Site, head: Head) -> None:
+    wait_until(
+        lambda: served_by(site) == head.cluster and condition(site, "Ready") == "True",
+        lambda: f"{head.cluster} serves: {told(site)}",
+        within_s=300,
+    )
+    assert applications(site, "active") == ["RUNNING"]
+
+
+def screen(ground: Ground) -> None:
+    """Pictures go in, and each comes out with its own result or its own dead letter."""
+    mark = f"ray{secrets.token_hex(3)}"
+    run = Run(mark, ground, make_lot(mark, ground.drawn[: PICTURES - 2], bad=2), mark=mark)
+    run.send()
+    run.settle()
+    account = run.account()
+    assert account.faults == ()
+    assert (account.pictures, account.lost, account.conflicts) == (PICTURES, 0, 0)
 
 
 def service(site: Site) -> Object:
     return site.plane.api.get(site.of("ray.io/v1", "rayservices", NAME))
+
+
+def status(site: Site, which: str) -> Object:
+    """What the operator says of the `active` or the `pending` cluster."""
+    found: Object = service(site).get("status", {}).get(f"{which}ServiceStatus", {})
+    return found
+
+
+def applications(site: Site, which: str) -> list[str]:
+    return [str(one["status"]) for one in status(site, which).get("applicationStatuses", {}).values()]
+
+
+def served_by(site: Site) -> str:
+    """The cluster that the service is on, nothing where none serves yet."""
+    return str(status(site, "active").get("rayClusterName", ""))
 
 
 def condition(site: Site, kind: str) -> str:
@@ -75,7 +162,11 @@ def condition(site: Site, kind: str) -> str:
     return next((str(one["status"]) for one in found if one["type"] == kind), "")
 
 
-def values(ground: Ground, **settings: object) -> Object:
+def told(site: Site) -> str:
+    return str(service(site).get("status", {}))
+
+
+def values(ground: Ground) -> Object:
     """The shape of a line on somebody else's Triton, on Ray, over the ground's servers."""
     at = ground.stack.endpoints
     kafka = ground.settings.kafka
@@ -84,9 +175,9 @@ def values(ground: Ground, **settings: object) -> Object:
         "settings": {
             "kafka": {"bootstrap": at.kafka, "topic": kafka.topic, "group": kafka.group},
             "triton": {"model": ground.model},
-            "serve": {"drain_timeout_s": 20},
-            **settings,
+            "serve": {"max_replicas": 1, "drain_timeout_s": 20},
         },
         "triton": {"external": at.triton_grpc},
         "screening": {"host": "ray"},
+        "ray": {"autoscaling": False},
     }

@@ -26,7 +26,12 @@
 
 {{- define "eyestream.workerVolumes" -}}
 - name: settings
-  configMap: {name: {{ include "eyestream.fullname" . }}-settings}
+  configMap:
+    name: {{ include "eyestream.fullname" . }}-settings
+    {{- /* KubeRay clears Redis with a pod of the head's template after the uninstall, when this is gone. */}}
+    {{- if eq .Values.screening.host "ray" }}
+    optional: true
+    {{- end }}
 - name: banks
   {{- if eq .Values.banks.source "claim" }}
   persistentVolumeClaim: {claimName: {{ .Values.banks.claim }}, readOnly: true}

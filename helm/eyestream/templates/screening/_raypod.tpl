@@ -7,10 +7,11 @@ metadata:
   annotations:
     {{- include "eyestream.workerAnnotations" .root | nindent 4 }}
 spec:
-  {{- if .scales }}
-  {{- /* The autoscaler asks the API server for pods, with the account that KubeRay makes for it. */}}
+  {{- if eq .pool "head" }}
+  {{- /* Its account is KubeRay's, or the namespace's own: the pod that clears Redis after an uninstall is made from this
+  template, and by then what the chart made is gone. Ray's autoscaler asks the API server for pods. */}}
   {{- omit (include "eyestream.pod" $part | fromYaml) "automountServiceAccountToken" "serviceAccountName" | toYaml | nindent 2 }}
-  automountServiceAccountToken: true
+  automountServiceAccountToken: {{ not (not .scales) }}
   {{- else }}
   {{- include "eyestream.pod" $part | nindent 2 }}
   {{- end }}
@@ -23,6 +24,8 @@ spec:
       {{- include "eyestream.containerSecurity" .root | nindent 6 }}
       env:
         {{- include "eyestream.workerEnv" .root | trim | nindent 8 }}
+        {{- /* On SIGTERM Ray lets its replicas drain for so long, 30 seconds when not told; then it kills them. */}}
+        - {name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S, value: {{ sub (include "eyestream.workerGrace" .root) 5 | quote }}}
       {{- with include "eyestream.workerEnvFrom" .root | trim }}
       {{- . | nindent 6 }}
       {{- end }}
