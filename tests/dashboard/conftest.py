@@ -71,8 +71,9 @@ def required(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return missing
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(required: Callable[[str], None]) -> Iterator[Browser]:
+    """Of one module: while it is open, a loop runs in this thread, and no other test could run one of its own."""
     try:
         found = chromium()
     except (Misconfigured, Unavailable) as error:

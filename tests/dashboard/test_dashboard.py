@@ -60,11 +60,17 @@ def test_the_worklist_is_the_services_own_and_filters_narrow_it(page: Page, clin
     rows = page.locator("table.work tbody tr")
     wanted = [one["exam_id"] for one in clinic.ask("/v1/programmes/demo/worklist").json()["exams"]]
     assert rows.locator("th").all_inner_texts() == wanted
-    page.get_by_label("The line says").select_option("recapture")
+    page.get_by_label("The line says").focus()
+    page.keyboard.press("T")
     expect(rows.first).to_contain_text("Take again")
     again = clinic.ask("/v1/programmes/demo/worklist?outcome=recapture").json()["exams"]
     assert rows.locator("th").all_inner_texts() == [one["exam_id"] for one in again]
-    page.go_back()
+    expect(page.get_by_label("The line says")).to_be_focused()
+    rows.first.get_by_role("link").click()
+    page.get_by_role("link", name="Back to the worklist").click()
+    expect(page.get_by_label("The line says")).to_have_value("recapture")
+    expect(rows).to_have_count(len(again))
+    page.get_by_label("The line says").select_option("")
     expect(rows).to_have_count(len(wanted))
     page.get_by_label("Show").select_option("mine")
     expect(page.get_by_text("No exam waits here.")).to_be_visible()
@@ -93,12 +99,23 @@ def test_an_exam_is_read_with_the_keyboard_alone(page: Page, clinic: Clinic):
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Decided")).to_be_visible()
-    expect(page.get_by_role("link", name="To the worklist", exact=True)).to_be_focused()
+    expect(page.get_by_role("button", name="Next exam")).to_be_focused()
     verdict = clinic.ask("/v1/exams/exam-11").json()["reading"]["verdict"]
     assert (verdict["outcome"], verdict["urgency"], verdict["by"]) == ("refer", "urgent", "key:ben")
     page.get_by_role("button", name="Take the decision back").click()
     expect(page.get_by_role("button", name="Claim this exam")).to_be_focused()
     assert clinic.ask("/v1/exams/exam-11").json()["reading"]["state"] == "open"
+
+
+def test_from_a_decision_the_reader_goes_on_to_the_most_urgent_exam_that_nobody_holds(page: Page, clinic: Clinic):
+    sign_in(page, clinic)
+    go(page, "exam?id=exam-12", "Exam exam-12")
+    page.get_by_role("button", name="Claim this exam").click()
+    page.get_by_role("radio", name=re.compile("Take again")).check()
+    page.get_by_role("button", name="Decide", exact=True).click()
+    page.get_by_role("button", name="Next exam").click()
+    [first] = clinic.ask("/v1/programmes/demo/worklist?which=open&limit=1").json()["exams"]
+    expect(page.get_by_role("heading", name=f"Exam {first['exam_id']}")).to_be_focused()
 
 
 def test_two_readers_do_not_get_into_each_others_way(page: Page, other_page: Page, clinic: Clinic):

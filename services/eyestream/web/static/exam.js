@@ -22,7 +22,7 @@ export async function showExam(main, parameters, context) {
     version = etag;
     fill(news);
     fill(main,
-      heading(`Exam ${body.exam_id}`, h("a", { href: context.link("worklist"), class: "back" }, "Back to the worklist")),
+      heading(`Exam ${body.exam_id}`, h("a", { href: context.list(), class: "back" }, "Back to the worklist")),
       news,
       h("div", { class: "exam" }, h("div", { class: "eyes" }, eyes(body, found)), panel));
     const part = h("div", {});

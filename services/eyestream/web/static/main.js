@@ -18,7 +18,7 @@ const PAGES = [
 ];
 
 const main = document.getElementById("content");
-const app = { programmes: [], programme: null, listeners: new Set(), listening: false, stop: null };
+const app = { programmes: [], programme: null, list: null, listeners: new Set(), listening: false, stop: null };
 let leave = null;
 let turn = 0;
 
@@ -35,6 +35,8 @@ function address() {
 const context = {
   app,
   link,
+  // The worklist as it was last looked at, filters and page included.
+  list: () => app.list ?? link("worklist"),
   go: (page, parameters) => { location.hash = link(page, parameters); },
   me: () => session.me?.who,
   title: (text) => { document.title = `${text} · eyestream`; },
@@ -72,6 +74,7 @@ function listen() {
 }
 
 function choose(name) {
+  app.list = null;
   app.programme = app.programmes.find((one) => one.name === name) ?? app.programmes[0] ?? null;
   sessionStorage.setItem("eyestream.programme", app.programme?.name ?? "");
   listen();
@@ -106,10 +109,12 @@ function signIn(why = "") {
 
 async function show() {
   const mine = ++turn;
+  const kept = document.activeElement?.dataset?.keep;
   leave?.();
   leave = null;
   const [name, parameters] = address();
   const page = PAGES.find(([known]) => known === name);
+  if (name === "worklist") app.list = location.hash || link("worklist");
   top(name);
   if (!page || !session.may(page[2])) {
     context.title("Nothing here");
@@ -128,7 +133,8 @@ async function show() {
     fill(main, heading("This did not work"), h("p", { role: "alert" }, error.message),
       h("button", { type: "button", onclick: show }, "Try again"));
   }
-  if (mine === turn) main.querySelector("h1")?.focus({ preventScroll: true });
+  // A filter keeps the focus while the list below it changes; a new page is told from its heading on.
+  if (mine === turn) ((kept && main.querySelector(`[data-keep="${CSS.escape(kept)}"]`)) || main.querySelector("h1"))?.focus({ preventScroll: true });
 }
 
 app.refresh = show;

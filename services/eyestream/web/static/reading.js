@@ -70,10 +70,10 @@ export function readingPanel(part, exam, etag, context, { reload, changed }) {
   };
 
   const decided = (reading, focus = true) => {
-    const back = h("a", { href: context.link("worklist"), class: "button primary" }, "To the worklist");
-    fill(part, h("section", {}, h("h2", {}, "Decided"), verdictShown(reading.verdict), back,
+    const next = h("button", { type: "button", class: "primary", onclick: () => following(exam, context) }, "Next exam");
+    fill(part, h("section", {}, h("h2", {}, "Decided"), verdictShown(reading.verdict), session.may("decide") && next,
       session.may("decide") && h("button", { type: "button", class: "quiet", onclick: () => act(`${path}/verdict`, { method: "DELETE" }, open) }, "Take the decision back"), message));
-    if (focus) back.focus();
+    if (focus) next.focus();
   };
 
   const reading = exam.reading;
@@ -87,6 +87,13 @@ export function readingPanel(part, exam, etag, context, { reload, changed }) {
     free();
     SIGNS.forEach((name) => document.removeEventListener(name, sign));
   };
+}
+
+// To the most urgent exam that nobody holds.
+async function following(exam, context) {
+  const { body } = await ask(`/v1/programmes/${encodeURIComponent(exam.programme)}/worklist?which=open&limit=1`);
+  if (body.exams.length) context.go("exam", { id: body.exams[0].exam_id });
+  else notice("No exam waits that nobody holds.");
 }
 
 function verdictForm(exam, context, decide, handBack) {

@@ -33,9 +33,9 @@ export async function showWorklist(main, parameters, context) {
   });
 
   const filters = h("form", { class: "filters", "aria-label": "Filters", onsubmit: (event) => event.preventDefault() },
-    field("Show", select(WHICH, wanted.which, (which) => go({ which }))),
-    field("The line says", select(OUTCOMES, wanted.outcome, (outcome) => go({ outcome }))),
-    field("Urgency", select([["", "Any"], ...programme.urgencies.map((step) => [step.name, step.title])], wanted.urgency, (urgency) => go({ urgency }))));
+    field("Show", select(WHICH, wanted.which, (which) => go({ which }), { "data-keep": "which" })),
+    field("The line says", select(OUTCOMES, wanted.outcome, (outcome) => go({ outcome }), { "data-keep": "outcome" })),
+    field("Urgency", select([["", "Any"], ...programme.urgencies.map((step) => [step.name, step.title])], wanted.urgency, (urgency) => go({ urgency }), { "data-keep": "urgency" })));
   const pages = h("nav", { class: "pages", "aria-label": "Pages of the list" },
     places.length > 0 && h("button", { type: "button", onclick: () => go({}, places.slice(0, -1)) }, "Previous page"),
     body.cursor && h("button", { type: "button", onclick: () => go({}, [...places, body.cursor]) }, "Next page"),
