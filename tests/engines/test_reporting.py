@@ -60,6 +60,18 @@ def test_what_was_measured_is_not_measured_again(case, measured, monkeypatch):
     assert summary(found) == "engines: 1 cases, 1 parity, 1 fp16, 0 plans, 1 served, 0 failed"
 
 
+def test_a_case_that_was_measured_without_a_compiler_is_measured_again_where_there_is_one(case, measured, monkeypatch):
+    begun = []
+    monkeypatch.setattr(running, "measure", lambda case, *_, **__: begun.append(case.name))
+    monkeypatch.setattr(running, "installed", lambda _name: True)
+    found = running.run([case], measured, plans=True, told=lambda _case, _line: None)
+    assert begun == [SMALL]
+    assert found.records.keys() == {SMALL}
+    monkeypatch.setattr(running, "installed", lambda _name: False)
+    running.run([case], measured, plans=True, told=lambda _case, _line: None)
+    assert begun == [SMALL]
+
+
 def test_what_was_measured_with_other_code_is_left_out_and_said(case, measured, tmp_path):
     dataclasses.replace(kept(measured, SMALL), identity="another").save(tmp_path)
     found = running.run([case], tmp_path, minutes=0, plans=False, told=lambda _case, _line: None)
