@@ -100,20 +100,20 @@ _KUBERAY: Final = "github.com/ray-project/kuberay/ray-operator"
 _KEDA: Final = "github.com/kedacore/keda/v2"
 
 MODULES: Final = (
-    Module("etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, 3),
+    Module("etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, 2),
     Module(
         "kubernetes",
         {
             name: f"k8s.io/kubernetes/cmd/{name}"
             for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
         },
-        16,
+        9,
         _versions(),
     ),
     Module("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, 3, extras=_stages),
-    Module("keda", {"keda": f"{_KEDA}/cmd/operator", "keda-adapter": f"{_KEDA}/cmd/adapter"}, 14,
+    Module("keda", {"keda": f"{_KEDA}/cmd/operator", "keda-adapter": f"{_KEDA}/cmd/adapter"}, 12,
            extras=_crds("keda", _KEDA)),
-    Module("kuberay", {"kuberay-operator": _KUBERAY}, 5, extras=_crds("kuberay", _KUBERAY)),
+    Module("kuberay", {"kuberay-operator": _KUBERAY}, 3, extras=_crds("kuberay", _KUBERAY)),
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ pod until its process has ended, as a kubelet does.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
@@ -101,7 +102,8 @@ class Kubelet:
             self.faults.append(f"{name}: {error}")
         finally:
             self._ready.discard(uid)
-            self._api.merge(path, {"metadata": {"finalizers": None}})
+            with contextlib.suppress(httpx.HTTPStatusError):  # it may have been taken away by force
+                self._api.merge(path, {"metadata": {"finalizers": None}})
 
     def _play(self, pod: Object, name: str, uid: str, grace_s: float) -> None:
         part = PlayedPod(
