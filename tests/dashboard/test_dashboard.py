@@ -206,6 +206,42 @@ def test_a_heat_map_lies_over_the_picture_and_says_where_in_words(page: Page, cl
     assert not card.locator("canvas").evaluate(painted)
 
 
+def test_a_picture_is_enlarged_with_its_heat_map_and_moved_by_the_keyboard(page: Page, clinic: Clinic, axe_source: str):
+    sign_in(page, clinic)
+    go(page, "exam?id=exam-03", "Exam exam-03")
+    card = page.get_by_role("region", name="Left eye")
+    card.get_by_label("Show").select_option("exudates")
+    expect(card.get_by_role("status")).to_contain_text("Outlined")
+    button = card.get_by_role("button", name="Enlarge")
+    button.focus()
+    page.keyboard.press("Enter")
+    viewer = page.get_by_role("dialog")
+    expect(viewer.locator("img")).to_be_visible()
+    assert viewer.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 2048
+    painted = "canvas => canvas.getContext('2d').getImageData(0, 0, 1024, 1024).data.some(value => value > 0)"
+    assert viewer.locator("canvas").evaluate(painted)
+    assert axe_faults(page, axe_source) == []
+    before = viewer.locator("img").bounding_box()
+    larger = viewer.get_by_role("button", name="Larger")
+    expect(larger).to_be_focused()
+    for _ in range(4):
+        page.keyboard.press("Enter")
+    expect(larger).to_be_disabled()
+    expect(viewer.get_by_role("status")).to_have_text("400 %")
+    after = viewer.locator("img").bounding_box()
+    assert before
+    assert after
+    assert after["width"] == pytest.approx(4 * before["width"], rel=0.02)
+    place = viewer.get_by_role("region")
+    place.focus()
+    at = place.evaluate("place => place.scrollTop")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function("([place, at]) => place.scrollTop > at", arg=[place.element_handle(), at])
+    page.keyboard.press("Escape")
+    expect(viewer).to_have_count(0)
+    expect(button).to_be_focused()
+
+
 def test_what_happens_is_told_as_it_happens_and_the_list_stands_still(page: Page, other_page: Page, clinic: Clinic):
     sign_in(page, clinic)
     sign_in(other_page, clinic)

@@ -18,8 +18,6 @@ from eyestream.occlusion import Doubles, Occlusion
 from eyestream.records import Capture, Digest, ImageMeta, Pixels
 from eyestream.web.engine import Engine, EngineRoom, Room
 
-_SHOWN: Final = 768
-"""The least side of a picture shown: three times what most engines see, and enough for a third of a laptop's screen."""
 _QUALITY: Final = 88
 _KNOWN: Final = 64
 """Explanations remembered; 20 kB each."""
@@ -54,12 +52,12 @@ class LineExplainer:
         self._viewing = Room("viewing", at_once=views_at_once, waiting=32)
         self._known: OrderedDict[tuple[str, ...], Explanation] = OrderedDict()
 
-    async def seen(self, value: bytes, meta: ImageMeta, *, content_type: str | None) -> bytes:
+    async def seen(self, value: bytes, meta: ImageMeta, *, side: int, content_type: str | None) -> bytes:
         """See `Explainer.seen`."""
         async with self._viewing:
             engine = await self._engines.engine()
             intake = engine.intake
-            times = max(1, math.ceil(_SHOWN / min(intake.height, intake.width)))
+            times = max(1, math.ceil(side / min(intake.height, intake.width)))
             larger = dataclasses.replace(intake, height=times * intake.height, width=times * intake.width)
             shown = dataclasses.replace(engine, intake=larger)
             capture = await self._engines.capture(shown, value, meta, content_type)

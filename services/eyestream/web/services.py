@@ -58,8 +58,11 @@ class Scorer(Protocol):
 class Explainer(Protocol):
     """The line's own engine and head, asked what in a picture they go by."""
 
-    async def seen(self, value: bytes, meta: ImageMeta, *, content_type: str | None) -> bytes:
-        """A JPEG of the picture in the frame that the engine sees, larger. Raises Rejected or Unavailable."""
+    async def seen(self, value: bytes, meta: ImageMeta, *, side: int, content_type: str | None) -> bytes:
+        """A JPEG of the picture in the frame that the engine sees, at least `side` pixels a side.
+
+        Raises Rejected or Unavailable.
+        """
         ...
 
     async def explain(self, value: bytes, meta: ImageMeta, *, content_type: str | None) -> Explanation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Path, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from starlette.responses import StreamingResponse
 
 from eyestream.programmes import Programme
@@ -110,7 +110,14 @@ async def picture(visit: Reader, exam_id: ExamId, image_id: ImageId, if_none_mat
         **answers(404, 410),
     },
 )
-async def seen(visit: Reader, exam_id: ExamId, image_id: ImageId, if_none_match: IfNoneMatch = None) -> Response:
+async def seen(
+    visit: Reader,
+    exam_id: ExamId,
+    image_id: ImageId,
+    *,
+    side: Annotated[int, Query(ge=256, le=2048, description="Pixels a side, at the least.")] = 768,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
     """The picture as the engine frames it, larger, as a JPEG whatever the camera wrote: upright, cropped, filled.
 
     Heat maps lie on it place by place. For looking at on a screen; the file itself is what a finding is judged by.
@@ -118,11 +125,11 @@ async def seen(visit: Reader, exam_id: ExamId, image_id: ImageId, if_none_match:
     screening = await _screening(visit, exam_id, image_id)
     await _viewed(visit, screening, detail="seen")
     # The same bytes make the same view until the engine's preprocessing changes, and with it the result's.
-    headers = {"ETag": etag(f"{screening.meta.sha256}.seen"), "Cache-Control": "private, no-cache"}
+    headers = {"ETag": etag(f"{screening.meta.sha256}.{side}"), "Cache-Control": "private, no-cache"}
     if if_none_match is not None and headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
     file = await _file(visit, screening)
-    value = await visit.services.explainer.seen(file.value, screening.meta, content_type=file.content_type)
+    value = await visit.services.explainer.seen(file.value, screening.meta, side=side, content_type=file.content_type)
     return Response(value, headers=headers, media_type="image/jpeg")
 
 

@@ -93,7 +93,7 @@ class NoScorer:
 
 
 class NoExplainer:
-    async def seen(self, value, meta, *, content_type):
+    async def seen(self, value, meta, *, side, content_type):
         raise AssertionError("nobody was to be shown")
 
     async def explain(self, value, meta, *, content_type):

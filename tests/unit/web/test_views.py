@@ -87,11 +87,14 @@ async def test_what_is_seen_is_a_larger_jpeg_of_the_engines_own_frame(explaining
     spec = explaining.line.encoder.spec
     assert min(image.size) >= 768
     assert image.size[0] / image.size[1] == spec.width / spec.height
+    larger = await client.get(f"{EXAM}/pictures/{explaining.images[0]}/seen?side=2000")
+    assert min(Image.open(io.BytesIO(larger.content)).size) >= 2000
+    assert larger.headers["etag"] != answer.headers["etag"]
     again = await client.get(
         f"{EXAM}/pictures/{explaining.images[0]}/seen", headers={"If-None-Match": answer.headers["etag"]}
     )
     assert again.status_code == 304
-    assert [action for _, action in await explaining.recorded()].count("picture.viewed") == 2
+    assert [action for _, action in await explaining.recorded()].count("picture.viewed") == 3
 
 
 @pytest.mark.parametrize("what", ["seen", "heatmap"])

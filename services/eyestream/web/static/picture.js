@@ -4,6 +4,7 @@ import { ask, send, session } from "./api.js";
 import { chip, digest, eyeChip, eyeName, field, fill, h, moment, notice, seconds, select } from "./dom.js";
 import { findingsTable } from "./findings.js";
 import { draw, summary } from "./heatmap.js";
+import { enlarge } from "./viewer.js";
 
 const FIELDS = { macula: "Macula", disc: "Disc", other: "Other field" };
 const STAGES = [
@@ -39,9 +40,10 @@ function onePicture(result, chooser, found) {
   const image = h("img", { alt: `${eyeName(result.laterality)}, ${(FIELDS[result.field] ?? result.field).toLowerCase()}, as the engine sees it`, width: "768", height: "768" });
   const told = h("div", { class: "told" });
   const overlay = h("canvas", { width: "768", height: "768", class: "heat", "aria-hidden": "true" });
+  const larger = h("button", { type: "button", class: "enlarge", onclick: () => enlarge(image.alt, () => found.large(result), overlay) }, "Enlarge");
   const frame = h("div", { class: "frame" }, h("p", { class: "loading" }, "Loading the picture…"));
   found.seen(result).then(
-    (url) => { image.src = url; fill(frame, image, overlay); },
+    (url) => { image.src = url; fill(frame, image, overlay, larger); },
     (error) => fill(frame, h("p", { class: "gone" }, error.status === 410 ? "The picture is kept no longer. Its result is." : error.message)));
   fill(chooser, where(result, overlay, told, found));
   return h("div", {},
@@ -126,6 +128,7 @@ export function finder() {
   };
   return {
     seen: (result) => once(urls, result.image_id, async () => URL.createObjectURL(await (await send(`${result.picture}/seen`)).blob())),
+    large: (result) => once(urls, `${result.image_id} large`, async () => URL.createObjectURL(await (await send(`${result.picture}/seen?side=2048`)).blob())),
     heatmap: (result) => once(maps, result.image_id, async () => (await ask(`${result.picture}/heatmap`)).body),
     end: () => urls.forEach((url) => url.then((known) => URL.revokeObjectURL(known), () => {})),
   };
