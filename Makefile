@@ -5,6 +5,7 @@ BIN := .venv/bin
 ENGINES := .venv-engines/bin
 TRIAL = .eyestream/trials/$(ENCODER)
 lower = $(shell echo $(1) | tr A-Z a-z)
+HERE := --require --ignore tests/engines --ignore tests/cluster tests
 PREFLIGHT := services/eyestream/apps/local/preflight.py
 # A packaged Python may be told to write no bytecode; every Ray process would then compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -33,7 +34,8 @@ status:  ## ask every part of it how it stands
 	$(BIN)/eyestream local status
 
 test: setup lint types  ## everything that can be proven on this machine, the real parts included
-	$(BIN)/python -m pytest --require --ignore tests/engines --ignore tests/cluster tests
+	$(BIN)/python -m pytest $(HERE) -m "not stack and not serve" --numprocesses auto
+	$(BIN)/python -m pytest $(HERE) -m "stack or serve"
 
 test-cluster: setup  ## the chart on a real Kubernetes API server, without containers; builds it with Go, once
 	PYTHONPATH=helm $(BIN)/python -m controlplane build

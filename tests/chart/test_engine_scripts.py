@@ -36,7 +36,7 @@ class Machine:
         self.gpu("NVIDIA L4", "8.9")
         self.program(
             "builder",
-            'sleep "${SLOW:-0}"\nmkdir -p "$ENGINE_PARTIAL/repository/flair/1"\n'
+            'sleep "${SLOW:-0}" >/dev/null 2>&1\nmkdir -p "$ENGINE_PARTIAL/repository/flair/1"\n'
             'echo plan >"$ENGINE_PARTIAL/repository/flair/1/model.plan"\n'
             '[ -n "${HALF:-}" ] || echo config >"$ENGINE_PARTIAL/repository/flair/config.pbtxt"\n'
             'echo built >>"$ENGINE_CACHE/../builds"',

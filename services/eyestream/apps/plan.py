@@ -17,7 +17,7 @@ from eyestream.planning.layout import Layout
 from eyestream.planning.simulation import Simulation
 from eyestream.planning.sizing import Keeping, Storage, layout, storage
 
-_MOST_PICTURES: Final = 20_000
+MOST_PICTURES: Final = 20_000
 """How many pictures are simulated at the most: more say the same, and take longer to say it."""
 
 PerDay = Annotated[int, typer.Option(min=1, help="Pictures on a working day.")]
@@ -74,7 +74,7 @@ def plan(
     console = Console()
     console.print(_assumptions(demand, known, engine, f"{encoder} on {gpu}", load=load))
     console.print(_needed(chosen, storage(demand, known, keeping), keeping, gpu))
-    seconds = min(3600.0, _MOST_PICTURES / demand.peak_per_s)
+    seconds = min(3600.0, MOST_PICTURES / demand.peak_per_s)
     _simulate(console, Simulation(demand, known, engine, chosen), seconds, plot)
 
 

@@ -8,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from eyestream.apps import plan as plan_module
 from eyestream.apps.plan import plan
 from eyestream.errors import Misconfigured
 
@@ -17,6 +18,7 @@ SMALL = ["--pictures-per-day", "2000", "--gpu", "cpu", "--encoder", "eyestream-d
 @pytest.fixture
 def run(monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(plan_module, "MOST_PICTURES", 400)
     app = typer.Typer()
     app.command()(plan)
     return lambda *arguments: CliRunner().invoke(app, arguments, catch_exceptions=True)
