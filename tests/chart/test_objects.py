@@ -200,6 +200,17 @@ def test_no_secret_is_rendered_and_none_is_read_into_the_settings(rendered, shap
     assert "rediss://" not in settings
 
 
+def test_ray_s_state_is_cleared_by_a_pod_that_needs_nothing_of_the_release(rendered):
+    """KubeRay makes it from the head's template when the release is gone, and holds the cluster until it is done."""
+    objects = rendered("ray", {"ray": {"autoscaling": False}})
+    made = {item["metadata"]["name"] for item in objects}
+    (head,) = [pod for pod in pods(objects) if pod.owner.endswith("/head")]
+    assert "serviceAccountName" not in head.spec
+    for volume in head.spec["volumes"]:
+        for source in (volume.get("configMap", {}), volume.get("secret", {})):
+            assert source.get("name", source.get("secretName")) not in made or source["optional"]
+
+
 @pytest.mark.parametrize("shape_", ["minimal", "ray"])
 def test_the_image_of_every_container_is_pinned_by_tag(rendered, shape_):
     for pod in pods(rendered(shape_)):

@@ -86,6 +86,16 @@ def test_pain_6_a_worker_has_the_time_that_its_drain_may_take(rendered):
         assert spec["terminationGracePeriodSeconds"] >= drain_s + 15
 
 
+def test_pain_6_ray_lets_a_worker_drain_before_it_kills_it(rendered):
+    for drain_s, grace_s in ((60.0, 30), (12.5, 15)):
+        values = {"settings": {"serve": {"drain_timeout_s": drain_s}}, "screening": {"graceSeconds": grace_s}}
+        for pod in pods(rendered("ray", values)):
+            if "RayService" in pod.owner:
+                env = {one["name"]: one.get("value") for one in pod.spec["containers"][0]["env"]}
+                limit_s = int(env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+                assert drain_s < limit_s < pod.spec["terminationGracePeriodSeconds"]
+
+
 def test_pain_7_clients_see_every_pod_of_triton_also_those_that_come_later(rendered, shape):
     if shape == "external-triton":
         return
