@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eyestream_engines import trial
-from eyestream_engines.cases import NO_ENCODERS, PARITY
+from eyestream_engines.cases import NO_ENCODERS, PARITY, Case
 from eyestream_engines.gates import Reading
 from eyestream_engines.reporting.records import Record, Row
-from eyestream_engines.spec import EncoderFile, Tolerance
+from eyestream_engines.spec import EncoderFile, Tolerance, names
 from eyestream_engines.verifying import TRITON
 
 ORIGINAL, PREPARATION = "original ", "preprocessing, grey levels"
@@ -30,7 +30,8 @@ every figure is of such weights; trained ones give other figures in FP16, and a 
 - **Triton**: the same of what the real Triton Inference Server answered over gRPC, on a processor.
 - **plan**: TensorRT for RTX, compiled without a GPU for compute capability {compute}: seconds here, and its size.
 
-Each figure stands before its bound. Nothing here was run on a GPU: `make gpu` does that, where there is one.
+Encoders in one row are the same network with other weights. Each figure stands before its bound. Nothing here was run
+on a GPU: `make gpu` does that, where there is one.
 """
 _COLUMNS = (
     "encoder",
@@ -48,6 +49,11 @@ _COLUMNS = (
     "scores from",
     "licence",
 )
+_WITHOUT = {
+    "published": "it is this project's own, and its own original.",
+    "inferred": "its authors' code was not run.",
+    "assumed": "nothing of it is published; its network is that of the layout it is assumed to have.",
+}
 _FROM = {"texts": "texts", "classifier": "its classifier", "": "a probe"}
 
 
@@ -78,6 +84,13 @@ def page(state: State, *, compute: str) -> Iterator[str]:
         if record := state.records.get(case):
             for row in record.rows:
                 yield from _faults(case, row)
+    yield from _left_out(state)
+    yield ""
+    yield summary(state)
+
+
+def _left_out(state: State) -> Iterator[str]:
+    """What has no row, and why."""
     for case in state.cases:
         if case in NO_ENCODERS:
             yield f"- `{case}` is not built: {NO_ENCODERS[case]}"
@@ -85,8 +98,9 @@ def page(state: State, *, compute: str) -> Iterator[str]:
             yield f"- **`{case}` was not run** since code, packages or the case changed."
         elif case not in state.records:
             yield f"- **`{case}` was not run.**"
-    yield ""
-    yield summary(state)
+    for encoder in map(EncoderFile.load, names()):
+        if encoder.parity is None:
+            yield f"- `{encoder.name}` has no parity case: {_WITHOUT[encoder.evidence]}"
 
 
 def summary(state: State) -> str:
@@ -135,20 +149,28 @@ def _cells(case: str, row: Row) -> Iterator[str]:
     readings = {reading.gate: reading for reading in bounded(row)}
     originals = [reading for gate, reading in readings.items() if gate.startswith(ORIGINAL)]
     half, served = readings.get(FP16), readings.get(TRITON)
-    yield row.encoder
+    yield ", ".join((row.encoder, *_alike(case, encoder)))
     yield case
     yield f"{row.parameters / 1e6:.1f} M" if row.parameters else "–"
     yield f"{row.gmacs:,.3g}" if row.gmacs else "–"
     yield _difference(max(originals, key=lambda reading: reading.absolute, default=None))
     yield _difference(readings.get(GRAPH))
     yield _difference(half)
-    yield _floor(half.cosine, half.cosine_bound, digits=6) if half else "–"
+    yield _floor(half.cosine, half.cosine_bound, digits=7) if half else "–"
     yield _floor(half.rank, half.rank_bound, digits=5) if half else "–"
     yield _difference(served)
     yield _floor(served.rank, served.rank_bound, digits=5) if served else "–"
     yield _plan(row)
     yield _FROM[trial.scores_from(encoder)]
     yield encoder.licence
+
+
+def _alike(case: str, encoder: EncoderFile) -> list[str]:
+    """The encoders that the case cannot tell from this one: the same network, of other weights."""
+    same = {"architecture", "checkpoint", "output", "text"}
+    facts = encoder.model_dump(include=same)
+    others = (other for other in Case.open(PARITY / case).encoders if other.name != encoder.name)
+    return [other.name for other in others if encoder.parity == case and other.model_dump(include=same) == facts]
 
 
 def _difference(reading: Reading | None) -> str:
