@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -22,6 +21,7 @@ from eyestream_load import scenario as scenarios
 from eyestream_load.child import SHELF
 from eyestream_load.conductor import LEAD_S, SETTLE_S, START_PATIENCE_S
 from eyestream_load.ground import Ground
+from eyestream_load.memory import Memory
 from eyestream_load.scenario import Scenario
 
 _WIDTH: Final = 140
@@ -63,7 +63,7 @@ def load(
             with console.status("starting") as status:
                 ground.up(lambda part, line: status.update(f"[bold]{part}[/]: {line}"))
             with console.status(f"{plan.title} ({plan.seconds:.0f} s)"):
-                summary = play(plan, scenario, ground.environment(), folder, workers=workers, seconds=seconds)
+                summary = play(plan, scenario, ground, folder, workers=workers, seconds=seconds)
         finally:
             if not keep:
                 with console.status("stopping"):
@@ -80,7 +80,7 @@ def load(
 def play(
     plan: Scenario,
     name: str,
-    environment: Mapping[str, str],
+    ground: Ground,
     folder: Path,
     *,
     workers: int = 0,
@@ -91,7 +91,7 @@ def play(
     With `workers`, a master and so many workers. Raises Unavailable when it ends without a summary, or takes longer
     than the scenario can.
     """
-    told = {**inherited_environment(), **environment, "LOAD_SCENARIO": str(name), "LOAD_OUT": str(folder)}
+    told = {**inherited_environment(), **ground.environment(), "LOAD_SCENARIO": str(name), "LOAD_OUT": str(folder)}
     if seconds:
         told["LOAD_SECONDS"] = str(seconds)
     argv = [sys.executable, "-m", "locust", "--headless", "--locustfile", str(SHELF / "locustfile.py")]
@@ -115,8 +115,9 @@ def play(
         for number, command in enumerate(commands):
             with (folder / ("locust.log" if number == 0 else f"locust-worker-{number}.log")).open("wb") as log:
                 processes.append(subprocess.Popen(command, env=told, stdout=log, stderr=log))
-        for process in processes:
-            process.wait(max(1.0, deadline - time.monotonic()))
+        with Memory(ground.parts, ground.stack.pids) as memory:
+            for process in processes:
+                process.wait(max(1.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         raise Unavailable("locust", f"it was not over after {limit_s:.0f} s: see {folder / 'locust.log'}") from None
     finally:
@@ -127,6 +128,8 @@ def play(
     except FileNotFoundError:
         last = (folder / "locust.log").read_text(errors="replace").strip().splitlines()[-10:]
         raise Unavailable("locust", "it ended without a summary:\n" + "\n".join(last)) from None
+    summary["memory_mib"] = memory.told()
+    report.write(summary, folder)
     page.write(summary, plan, folder)
     return summary
 

@@ -91,6 +91,7 @@ class Conductor:
             self._since = at
             return False
         everything = all(ended >= planned for ended, planned in zip(progress, self.planned.values(), strict=True))
+        everything = everything and self.books.counts["sent"] >= self.books.counts["spooled"]
         return at - self._since > (SETTLE_S if everything else self.scenario.patience_s)
 
     def interrupted(self) -> bool:

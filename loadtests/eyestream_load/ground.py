@@ -68,6 +68,7 @@ class Ground:
         self._web = Web(state.resolve() / "run" / worker.name / "settings.toml") if readers else None
         parts: list[str | Part] = ["kafka", "redis", "triton", worker, *([self._web] if self._web else [])]
         self.stack = Stack(state, model_repository=model_repository, parts=parts)
+        self.parts = [part if isinstance(part, str) else part.name for part in parts]
         self._tower = text_tower.resolve()
 
     def up(self, say: Progress = quiet) -> None:

@@ -140,6 +140,9 @@ def remarks(summary: dict[str, Any]) -> list[str]:
             f"{_OWN_SHARE:.0%} or more of p95 had passed before a picture was on its device's disk: "
             "this machine, or the load test itself, was slow there, and not the line"
         )
+    if held := summary.get("memory_mib"):
+        parts = (f"{part} {size['warm']:.0f} → {size['end']:.0f}" for part, size in held.items())
+        told.append("memory in MiB, warm → at the end: " + ", ".join(parts))
     if summary["caught_up_after_s"] is not None:
         told.append(f"caught up {summary['caught_up_after_s']:.1f} s after the outage")
     if summary["bank_taken_up_after_s"] is not None:

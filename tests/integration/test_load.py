@@ -18,7 +18,7 @@ from eyestream_load import arrivals, report, scenario
 from eyestream_load.__main__ import play
 from eyestream_load.ground import Ground
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +63,7 @@ def ground(state: Path) -> Iterator[Ground]:
 def run(ground: Ground, folder: Path, text: str, *, workers: int = 0) -> dict:
     file = folder / "mine.toml"
     file.write_text(text)
-    return play(scenario.load(str(file)), str(file), ground.environment(), folder, workers=workers)
+    return play(scenario.load(str(file)), str(file), ground, folder, workers=workers)
 
 
 def said(folder: Path) -> str:
@@ -96,6 +96,8 @@ def test_devices_triton_clients_and_readers_share_a_line_and_nothing_is_lost(eve
     }
     assert len(summary["banks"]) == 2
     assert summary["bank_taken_up_after_s"] > 0
+    assert set(summary["memory_mib"]) == {"kafka", "redis", "triton", "screening", "web"}
+    assert all(size["end"] > 1 for size in summary["memory_mib"].values()), summary["memory_mib"]
 
 
 def test_time_counts_from_when_a_picture_was_meant_to_be_sent(everything: tuple[dict, Path]):

@@ -96,6 +96,18 @@ def test_what_is_missing_is_waited_for_as_long_as_anything_comes(conductor, cloc
     assert conductor.over()
 
 
+def test_a_device_that_does_not_know_yet_that_a_picture_arrived_is_waited_for(conductor, clock):
+    begin(conductor)
+    clock.at = conductor.begins_at + 10
+    everything(conductor)
+    conductor.books.counts.update(spooled=5, sent=4)
+    assert not conductor.over()
+    clock.at += SETTLE_S + 0.1
+    assert not conductor.over()
+    conductor.books.counts["sent"] += 1
+    assert conductor.over()
+
+
 def test_a_picture_that_was_refused_has_an_end(conductor, clock):
     begin(conductor)
     clock.at = conductor.begins_at + 10
