@@ -69,7 +69,16 @@ def require(encoder: EncoderFile, asked: Asked) -> None:
         raise Misconfigured(
             f"the demonstration sends single pictures through the line, and {encoder.name} is for {served}"
         )
-    if asked.head is None and not scores_from(encoder):
+    if asked.head is not None:
+        of_labels(encoder.name, encoder.title, _labels(ScoreHead.load(asked.head)))
+    elif isinstance(encoder.architecture, Vit) and scores_from(encoder) == "classifier":
+        if not asked.labels:
+            raise Misconfigured(
+                f"the file of {encoder.name} holds a classifier of classes that its makers chose: name them in their "
+                "order, LABELS=a,b,c, or --labels a,b,c"
+            )
+        of_labels(encoder.name, encoder.title, asked.labels)
+    elif not scores_from(encoder):
         raise Misconfigured(
             f"{encoder.name} reads no texts and its file holds no classifier: its embeddings can be kept and compared, "
             "but nothing scores them yet. Fit a probe on labelled embeddings "
@@ -94,9 +103,8 @@ def _scored(encoder: EncoderFile, checkpoint: Path, asked: Asked) -> tuple[Score
         return _of_texts(encoder, checkpoint, asked)
     read = checkpoints.read(encoder, checkpoint)
     head = published.head(encoder, read.tensors, read.digest, labels=asked.labels)
-    labels = [judge.condition for judge in head.judges]
     told = "It is asked for the classes of the classifier in its file."
-    return _without_points(head), of_labels(encoder.name, encoder.title, labels), (told,)
+    return _without_points(head), of_labels(encoder.name, encoder.title, _labels(head)), (told,)
 
 
 def _of_head(encoder: EncoderFile, checkpoint: Path, head: ScoreHead) -> tuple[ScoreHead, Programme, tuple[str, ...]]:
@@ -106,9 +114,8 @@ def _of_head(encoder: EncoderFile, checkpoint: Path, head: ScoreHead) -> tuple[S
             f"this head was made for the encoder {head.provenance.encoder[:12]}, and {checkpoint} is {digest[:12]}: "
             "make a head of this checkpoint"
         )
-    labels = [judge.condition for judge in head.judges]
     told = f"It is asked for the classes of a head of the kind {head.provenance.kind!r}."
-    return _without_points(head), of_labels(encoder.name, encoder.title, labels), (told,)
+    return _without_points(head), of_labels(encoder.name, encoder.title, _labels(head)), (told,)
 
 
 def _of_texts(encoder: EncoderFile, checkpoint: Path, asked: Asked) -> tuple[ScoreHead, Programme, tuple[str, ...]]:
@@ -139,6 +146,10 @@ def vocabulary_of(encoder: EncoderFile, checkpoint: Path, given: Path | None) ->
             f"not there: put it beside the checkpoint as {name}, or name it: VOCABULARY=FILE, or --vocabulary FILE"
         )
     return path
+
+
+def _labels(head: ScoreHead) -> list[str]:
+    return [judge.condition for judge in head.judges]
 
 
 def _without_points(head: ScoreHead) -> ScoreHead:

@@ -100,6 +100,8 @@ def run(*arguments):
         (("octcube",), "reads volumes"),
         (("retfound-cfp",), r"holds no classifier(.|\n)*head probe retfound-cfp"),
         (("eyestream-demo",), "make demo"),
+        (("retfound-classifier",), "LABELS=a,b,c"),
+        (("retfound-classifier", "--labels", "No DR,dr"), "not 'No DR'"),
     ],
 )
 def test_what_cannot_be_tried_is_refused_before_anything_long(arguments, told, tmp_path):

@@ -7,13 +7,16 @@ refer everybody or nobody. Knows no encoder.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from eyestream.errors import Misconfigured
 from eyestream.programmes.programme import Condition, Programme
 
 SUFFIX: Final = "-uncalibrated"
 """How the names of such programmes end."""
+_NAME: Final = r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
 POINT: Final = "none"
 BEYOND: Final = 0.999999
 """No programme can have a threshold of 1; a score that reaches this is noted and, without an urgency, refers nobody."""
@@ -39,7 +42,13 @@ def uncalibrated(programme: Programme) -> Programme:
 
 
 def of_labels(name: str, title: str, labels: Sequence[str]) -> Programme:
-    """The same for a head that was not made of phrases: its labels are the conditions."""
+    """The same for a head that was not made of phrases: its labels are the conditions.
+
+    Raises Misconfigured for a label that cannot name a condition.
+    """
+    if bad := [label for label in labels if not re.fullmatch(_NAME, label)]:
+        told = ", ".join(map(repr, bad))
+        raise Misconfigured(f"a label becomes a condition's name: small letters, digits and hyphens, not {told}")
     rows = ({"id": label, "title": _title(label), "positive": [label]} for label in labels)
     days = {"results_days": 30, "embeddings_days": 30}
     return _written(f"{name}{SUFFIX}", title, scoring={}, conditions=rows, groups=[], retention=days)
