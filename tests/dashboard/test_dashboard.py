@@ -252,13 +252,14 @@ def test_what_happens_is_told_as_it_happens_and_the_list_stands_still(page: Page
     clinic.send("exam-04", exam_id="exam-40")
     expect(page.locator(".news")).to_contain_text("changed since")
     assert page.locator("table.work tbody tr").count() == before
+    clinic.ground.wait(lambda: clinic.screened("exam-40"), "the exam's four results")
     page.get_by_role("button", name="Show the list as it is now").click()
     expect(page.locator("table.work tbody th").filter(has_text="exam-40")).to_be_visible()
     expect(other_page.locator(".happenings")).to_contain_text("exam-40")
     counts = clinic.ask("/v1/programmes/demo/counts").json()["counts"]
     expect(other_page.get_by_role("row", name=re.compile("Screened and stored"))).to_contain_text(str(counts["stored"]))
     for stage in ("Waiting in Kafka", "Decoding", "Batch and engine", "Kafka to stored"):
-        expect(other_page.get_by_role("row", name=re.compile(f"^{stage}"))).to_contain_text(re.compile(r"\d m?s"))
+        expect(other_page.get_by_role("row", name=re.compile(f"^{stage}"))).to_contain_text(re.compile(r"\d\sm?s"))
     expect(other_page.locator(".figure").filter(has_text="Waiting")).to_contain_text(re.compile(r"Waiting\d"))
 
 
