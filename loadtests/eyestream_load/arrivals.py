@@ -5,6 +5,7 @@ The same scenario gives the same schedule, so that every process of a distribute
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,6 +83,15 @@ def shots(scenario: Scenario) -> list[Shot]:
         for view, photograph in enumerate(chosen):
             made.append(Shot(at + view * cameras.between_s, camera, exam, view, photograph))
     return sorted(made, key=lambda shot: (shot.at_s, shot.exam, shot.view))
+
+
+@functools.lru_cache(maxsize=2)
+def shots_by_camera(scenario: Scenario) -> dict[int, list[Shot]]:
+    """The same for each camera that has any. Computed once for all cameras of a process."""
+    found: dict[int, list[Shot]] = {}
+    for shot in shots(scenario):
+        found.setdefault(shot.camera, []).append(shot)
+    return found
 
 
 def calls(scenario: Scenario) -> list[Call]:

@@ -19,6 +19,8 @@ READER: Final = "Reader"
 SWAPPER: Final = "BankSwapper"
 LEAD_S: Final = 2.0
 """From the word to the beginning: every process must have heard it."""
+LEAD_PER_ARRIVAL_S: Final = 2e-5
+"""And have computed the schedule."""
 SETTLE_S: Final = 4.0
 """What came last may still be contradicted, and the books of other processes are up to three seconds old."""
 START_PATIENCE_S: Final = 240.0
@@ -62,7 +64,7 @@ class Conductor:
         """A user is ready to play; when the last of them is, all hear which lane is theirs and when it begins."""
         self._ready[kind].append(token)
         if self.begins_at is None and all(len(self._ready[kind]) >= count for kind, count in self._wanted().items()):
-            self.begins_at = self._now() + LEAD_S
+            self.begins_at = self._now() + LEAD_S + LEAD_PER_ARRIVAL_S * sum(self.planned.values())
             self._since = self.begins_at
             self._announce(
                 {

@@ -70,7 +70,7 @@ class Camera(LaneUser):
 
     def arrivals(self, plan: Scenario, lane: int) -> Iterable[Any]:
         """Its pictures, and the moments at which its way to Kafka is cut and mended."""
-        own: list[Any] = [shot for shot in arrivals.shots(plan) if shot.camera == lane]
+        own: list[Any] = [*arrivals.shots_by_camera(plan).get(lane, ())]
         outage, cameras = plan.outage, plan.cameras
         if outage and cameras and lane < round(outage.share * cameras.count):
             own += [_Cut(outage.begins_s, lane, cut=True), _Cut(outage.ends_s, lane, cut=False)]

@@ -69,6 +69,15 @@ def test_pictures_are_in_order_of_time_and_every_camera_has_some():
     assert {shot.camera for shot in shots} == {0, 1, 2}
 
 
+def test_each_picture_is_exactly_one_camera_s():
+    told = plan()
+    by_camera = arrivals.shots_by_camera(told)
+    assert sorted((shot.exam, shot.view) for shots in by_camera.values() for shot in shots) == sorted(
+        (shot.exam, shot.view) for shot in arrivals.shots(told)
+    )
+    assert all(shot.camera == camera for camera, shots in by_camera.items() for shot in shots)
+
+
 def test_batches_and_sessions_belong_to_one_caller_each():
     told = plan(triton={"count": 2, "rate": [[0, 2]]}, readers={"count": 3, "rate": [[0, 2]]})
     assert {call.caller for call in arrivals.calls(told)} == {0, 1}
