@@ -33,7 +33,7 @@ down:  ## stop it; its data stay
 status:  ## ask every part of it how it stands
 	$(BIN)/eyestream local status
 
-test: setup lint types  ## everything that can be proven on this machine, the real parts included
+test: setup .venv/.browser lint types  ## everything that can be proven on this machine, the real parts included
 	$(BIN)/python -m pytest $(HERE) -m "not stack and not serve" --numprocesses auto
 	$(BIN)/python -m pytest $(HERE) -m "stack or serve"
 
@@ -68,7 +68,7 @@ fmt: setup  ## format, and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-pictures: setup  ## take the documentation's pictures of the dashboard anew, in the tests' browser
+pictures: setup .venv/.browser  ## take the documentation's pictures of the dashboard anew, in the tests' browser
 	DOCS_PICTURES=1 $(BIN)/python -m pytest --require tests/dashboard -k pictures_for_the_documentation
 
 check: test  ## what CI runs
@@ -98,6 +98,10 @@ lock: setup  ## pin and hash the packages anew
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements/uv.txt requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.browser: requirements/browser.txt .venv/.ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/browser.txt
 	@touch $@
 
 .venv-engines/.ready: .venv/.ready requirements/engines-dev.txt

@@ -27,6 +27,8 @@ OF_THE_IMAGES = {
     "loadtest": ["--extra", "loadtests", *AS_TESTED],
 }
 """What services/Dockerfile installs: the versions that the tests ran with."""
+OF_THE_TESTS = {"browser": ["--extra", "browser", *AS_TESTED]}
+"""What only the dashboard's tests need, 170 MB of it: not for everybody who wants to see the demonstration."""
 DIRECT = {
     "uv": ("uv", []),
     "build": ("editables\nhatchling", AS_TESTED),
@@ -42,7 +44,7 @@ DIRECT = {
 
 def main(names: list[str]) -> None:
     """Compile each lock; the registry is asked, nothing is installed."""
-    extras = OF_THE_PROJECT | OF_THE_IMAGES
+    extras = OF_THE_PROJECT | OF_THE_IMAGES | OF_THE_TESTS
     for name in names or [*extras, *DIRECT]:
         to = ["-o", str(HERE / f"{name}.txt")]
         if name in extras:

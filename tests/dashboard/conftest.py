@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from kafka import KafkaProducer
-from playwright.sync_api import Browser, Page, sync_playwright
 
 from eyestream.apps.demo_pictures import EXAMS, draw, hostile
 from eyestream.apps.drills.ground import PLAIN, Ground
@@ -20,6 +20,9 @@ from eyestream.apps.drills.service import Service, serving
 from eyestream.apps.local.chromium import FLAGS, axe, chromium
 from eyestream.errors import Misconfigured, Unavailable
 from eyestream.testing.messages import meta_for
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "model_repository"
@@ -74,6 +77,8 @@ def required(request: pytest.FixtureRequest) -> Callable[[str], None]:
 @pytest.fixture(scope="module")
 def browser(required: Callable[[str], None]) -> Iterator[Browser]:
     """Of one module: while it is open, a loop runs in this thread, and no other test could run one of its own."""
+    from playwright.sync_api import sync_playwright
+
     try:
         found = chromium()
     except (Misconfigured, Unavailable) as error:
