@@ -25,6 +25,8 @@ from eyestream.errors import Misconfigured, Unavailable
 
 _PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 _LOCKS: Final = ("triton.txt", "tritonserver.txt")
+_LEAST_S: Final = 5.0
+_BYTES_A_SECOND: Final = 5e6
 _SERVED: Final = ("onnxruntime", "python")
 """The backends there are: a TensorRT plan in the repository is left alone, it needs its GPU."""
 
@@ -50,7 +52,8 @@ class Triton(Part):
 
     def prepare(self, place: Place) -> None:
         """Install Triton's environment (once per user) and lay out its backends."""
-        models(self._repository)
+        largest = max(patience_s(self._repository / model) for model in models(self._repository))
+        self.ready_within_s = Triton.ready_within_s + 2 * largest
         server = _server(self._environment(place))
         backends = place.runtime / "backends"
         shutil.rmtree(backends, ignore_errors=True)
@@ -94,7 +97,8 @@ class Triton(Part):
     def ready(self, place: Place) -> None:
         """One inference on every model."""
         for model in models(self._repository):
-            infer_once(f"127.0.0.1:{place.ports['triton-grpc']}", model)
+            address = f"127.0.0.1:{place.ports['triton-grpc']}"
+            infer_once(address, model, within_s=patience_s(self._repository / model))
 
     def environment_name(self) -> str:
         """The cache entry that this version's environment is installed in."""
@@ -123,7 +127,13 @@ def models(repository: Path) -> list[str]:
     return found
 
 
-def infer_once(grpc: str, model: str, *, within_s: float = 5.0) -> None:
+def patience_s(model: Path) -> float:
+    """How long one picture may take the model on a busy processor: by the size of its weights, which is the work."""
+    size = sum(file.stat().st_size for file in model.glob("*/*") if file.is_file())
+    return _LEAST_S + size / _BYTES_A_SECOND
+
+
+def infer_once(grpc: str, model: str, *, within_s: float = _LEAST_S) -> None:
     """Run one inference on zeros of the model's own shape. Raises Unavailable when Triton or the model fails it.
 
     The only truthful health check: readiness stays true when a model's process is gone.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from eyestream.apps import local
-from eyestream.apps.local.triton import Triton, models
+from eyestream.apps.local.triton import Triton, models, patience_s
 from eyestream.errors import Misconfigured
 
 
@@ -83,3 +83,12 @@ def test_the_backend_refuses_a_numpy_with_which_triton_answers_wrongly(backend):
     assert int(np.__version__.split(".")[0]) >= 2
     with pytest.raises(Refused, match="numpy<2"):
         backend.TritonPythonModel().initialize({"model_config": json.dumps({})})
+
+
+def test_a_large_model_is_given_longer_for_a_picture_than_a_small_one(tmp_path: Path):
+    for name, size in (("small", 10**6), ("large", 10**9)):
+        (tmp_path / name / "1").mkdir(parents=True)
+        with (tmp_path / name / "1" / "model.onnx").open("wb") as file:
+            file.truncate(size)
+    assert patience_s(tmp_path / "small") < 6
+    assert patience_s(tmp_path / "large") > 120
