@@ -18,6 +18,7 @@ from eyestream.banks.shelf import Shelf
 from eyestream.decoding import Limits, Preprocessing, decode
 from eyestream.encoders.triton import TritonEncoder
 from eyestream.occlusion import CELLS
+from eyestream.testing.badpictures.forge import dicom
 from eyestream.testing.eyes import Eye, render
 from eyestream.testing.messages import meta_for
 from eyestream.web.engine import EngineRoom
@@ -115,3 +116,20 @@ async def test_the_same_eye_without_the_lesions_has_nothing_to_point_at_there(ex
         explanation = await explainer.explain(value, meta_for(value), content_type="image/jpeg")
         strongest.append(explanation.lost[..., explanation.conditions.index("exudates")].max())
     assert strongest[0] > 2 * strongest[1]
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "tiff", "dicom"])
+async def test_whatever_a_camera_wrote_is_seen_in_the_engines_frame(explainer: LineExplainer, kind: str):
+    pixels = render(Eye(), 7, SIZE)
+    file = io.BytesIO()
+    if kind == "dicom":
+        file.write(dicom(*SIZE, pixels.tobytes(), photometric=b"RGB", samples=3))
+    else:
+        Image.fromarray(pixels).save(file, kind)
+    value = file.getvalue()
+    kinds = {"dicom": "application/dicom"}
+    seen = await explainer.seen(value, meta_for(value), side=1000, content_type=kinds.get(kind, f"image/{kind}"))
+    image = Image.open(io.BytesIO(seen))
+    assert (image.format, image.size) == ("JPEG", (1024, 1024))
+    small = np.asarray(image.resize((256, 256), Image.Resampling.BOX), np.int64)
+    assert abs(small - framed(value)).mean() < 4
