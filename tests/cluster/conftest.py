@@ -21,6 +21,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if any("tests/cluster" in argument for argument in config.args) else True
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Operators stay once they are there: what is to be seen without them goes first."""
+    items.sort(key=lambda item: bool({"scaled_plane", "ray_plane"}.intersection(getattr(item, "fixturenames", ()))))
+
+
 @pytest.fixture(scope="session")
 def plane() -> Iterator[ControlPlane]:
     """Kubernetes without operators."""

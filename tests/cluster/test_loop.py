@@ -25,19 +25,25 @@ MOST = 3
 SCREENING = "app.kubernetes.io/component=screening"
 
 
-@pytest.fixture
-def site(plane: ControlPlane, ground: Ground) -> Iterator[Site]:
+@pytest.fixture(scope="module")
+def scaled_plane(plane: ControlPlane) -> Iterator[ControlPlane]:
+    """The same plane, with KEDA beside it; the plane's own `down` ends it too."""
     scaled = ControlPlane(plane.state, beside=[Keda(plane.keys), KedaAdapter(plane.keys)])
     scaled.up()
+    yield scaled
+    scaled.close()
+
+
+@pytest.fixture
+def site(scaled_plane: ControlPlane, ground: Ground) -> Iterator[Site]:
     ground.host(PLAIN)  # its first start fills the shelf
     ground.stack.stop(PLAIN)
     ground.prepare(PICTURES)
-    site = Site(scaled, redis_url=ground.stack.endpoints.redis_url)
+    site = Site(scaled_plane, redis_url=ground.stack.endpoints.redis_url)
     site.make()
     site.nodes(3)
     yield site
     site.remove()
-    scaled.close()
 
 
 @pytest.mark.timeout(1200)
