@@ -21,7 +21,7 @@ pytestmark = pytest.mark.stack
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("worklist", "exam?id=exam-03", "line", "letters", "models")
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 
 
 def sign_in(page: Page, clinic: Clinic, who: str = "ana") -> None:
