@@ -70,6 +70,7 @@ class Site:
         api = self.plane.api
         with contextlib.suppress(Exception):
             self.helm("uninstall", "eyes", "--ignore-not-found")
+        self.plane.kubectl("delete", "deployments,jobs", "--all", "--wait=false", "-n", self.name)
         wait_until(lambda: not api.items(f"{self.path}/pods"), "its pods are gone", within_s=120)
         api.delete(f"/api/v1/namespaces/{self.name}")  # it goes by itself, some ten seconds later
         for claim in (*CLAIMS, ENGINES):
