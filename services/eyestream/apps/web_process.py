@@ -23,7 +23,7 @@ def run_alone(settings: Settings, ready_file: Path | None) -> None:
     """Serve until SIGTERM; `ready_file` is given the address once it listens. Raises Misconfigured where it cannot."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises again what it caught, once it has ended in order
-    listening = _listen(settings.web.host, settings.web.port)
+    listening = listen(settings.web.host, settings.web.port)
     children = [_fork(settings, listening) for _ in range(settings.web.processes - 1)]
     try:
         asyncio.run(_serve(settings, listening, ready_file, children))
@@ -91,9 +91,12 @@ def _port(settings: Settings) -> int:
     return settings.telemetry.metrics_port if settings.web.processes == 1 else 0
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """The socket that all processes accept on. Raises Misconfigured where the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
+    # asyncio lets answers go at once (TCP_NODELAY) only where the protocol is named; else each waits for the 40 ms in
+    # which the reader's system holds back its acknowledgement.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))

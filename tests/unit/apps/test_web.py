@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import socket
 import tomllib
 
 import pytest
 from typer.testing import CliRunner
 
+from eyestream.apps import web_process
 from eyestream.apps.web import commands
 from eyestream.apps.web_wiring import CurrentBanks, guard
 from eyestream.banks.shelf import Shelf
@@ -96,3 +98,11 @@ def test_a_scope_that_there_is_not_is_refused():
     made = CliRunner().invoke(commands, ["key", "ward-7", "--scope", "everything"])
     assert made.exit_code == 2
     assert "everything" in made.stderr
+
+
+def test_an_answer_does_not_wait_for_the_readers_acknowledgement():
+    """asyncio sets TCP_NODELAY on what is accepted only where the listening socket names its protocol."""
+    with web_process.listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP
