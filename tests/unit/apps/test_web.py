@@ -101,7 +101,7 @@ def test_a_scope_that_there_is_not_is_refused():
 
 
 def test_an_answer_does_not_wait_for_the_readers_acknowledgement():
-    """asyncio sets TCP_NODELAY on what is accepted only where the listening socket names its protocol."""
+    """TCP_NODELAY is set on what is accepted only where the listening socket names its protocol."""
     with web_process.listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
         accepted, _ = listening.accept()
         with accepted:
