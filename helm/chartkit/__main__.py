@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from chartkit import generate, render, tools
+from chartkit import generate, modules, render, tools
 
 
 def main() -> int:
@@ -24,7 +24,7 @@ def main() -> int:
             sys.stdout.write(f"{file.relative_to(tools.ROOT)}\n")
         return 0
     if chosen.command == "tools":
-        for path in (tools.helm(), tools.kubectl(), tools.kubernetes_schemas(tools.OLDEST), *tools.crds()):
+        for path in (tools.helm(), tools.kubectl(), tools.kubernetes_schemas(tools.OLDEST), *modules.crds()):
             sys.stdout.write(f"{path}\n")
         return 0
     if chosen.command == "goldens":

@@ -13,7 +13,7 @@ from jsonschema import Draft7Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
-from chartkit import tools
+from chartkit import modules, tools
 from chartkit.manifests import Object
 
 OWN: Final = tools.ROOT / "tests" / "chart" / "schemas"
@@ -58,7 +58,7 @@ def _read(file: Path) -> Any:
 
 @functools.cache
 def _custom() -> dict[tuple[str, str], Any]:
-    files = [*tools.crds(), *OWN.glob("*.yaml")]
+    files = [*modules.crds(), *OWN.glob("*.yaml")]
     return {key: Draft7Validator(schema) for file in files for key, schema in _versions(file)}
 
 
