@@ -57,7 +57,7 @@ def fetch(reference: str, *, sha256: str, max_bytes: int, allowed: Sequence[str]
     """The bytes behind the reference, checked against their sha256.
 
     `allowed` holds the prefixes, URLs or absolute folders, below which a reference may point; symbolic links count
-    where they lead. Raises Unavailable when the store is away, which an empty folder is taken for, because pictures are
+    where they lead. Raises Unavailable when the store is away, which an empty one is taken for, because pictures are
     stored before they are referred to; Rejected at stage `reference` otherwise:
     `reference-not-allowed` (nothing was opened), `reference-missing`, `too-many-bytes`, `checksum-mismatch`.
     """
@@ -66,7 +66,7 @@ def fetch(reference: str, *, sha256: str, max_bytes: int, allowed: Sequence[str]
         if prefix.startswith("file://"):
             data = _read_file(Path(reference.removeprefix("file://")), Path(prefix.removeprefix("file://")), max_bytes)
         else:
-            data = _read_object(reference, max_bytes)
+            data = _read_object(reference, prefix, max_bytes)
     if len(data) > max_bytes:
         raise _too_large(max_bytes)
     if hashlib.sha256(data).hexdigest() != sha256:
@@ -208,9 +208,14 @@ def _store_away(why: str) -> Unavailable:
     return Unavailable("object store", why)
 
 
-def _read_object(reference: str, max_bytes: int) -> bytes:
+def _read_object(reference: str, prefix: str, max_bytes: int) -> bytes:
     filesystem, path = _filesystem(reference)
-    size = filesystem.info(path).get("size")
+    try:
+        size = filesystem.info(path).get("size")
+    except FileNotFoundError:
+        if not filesystem.exists(_filesystem(prefix.rstrip("/"))[1]):
+            raise _store_away("nothing is there; is that its name?") from None
+        raise
     if size is not None and size > max_bytes:
         raise _too_large(max_bytes)
     data: bytes = filesystem.cat_file(path, start=0, end=max_bytes + 1)

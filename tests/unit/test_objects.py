@@ -151,10 +151,11 @@ def test_a_store_that_is_not_mounted_is_waited_for(tmp_path):
         objects.fetch(f"file://{tmp_path}/away/eye", sha256=SHA, max_bytes=9, allowed=[f"{tmp_path}/away"])
 
 
-def test_an_empty_store_is_waited_for(tmp_path):
-    """The place of a disk that is not mounted is an empty folder."""
-    with pytest.raises(Unavailable, match="mounted"):
-        objects.fetch(f"file://{tmp_path}/eye", sha256=SHA, max_bytes=9, allowed=[str(tmp_path)])
+@pytest.mark.parametrize(("scheme", "asks"), [("file", "mounted"), ("memory", "its name")])
+def test_an_empty_store_is_waited_for(tmp_path, scheme, asks):
+    """The place of a disk that is not mounted is an empty folder; a bucket that is misspelt holds nothing."""
+    with pytest.raises(Unavailable, match=asks):
+        objects.fetch(f"{scheme}://{tmp_path}/eye", sha256=SHA, max_bytes=9, allowed=[f"{scheme}://{tmp_path}"])
 
 
 @pytest.mark.parametrize(("owner", "question"), [(os.path, "realpath"), (Path, "is_file"), (Path, "open")])
