@@ -52,7 +52,7 @@ def main() -> None:
         pictures_per_exam=1,
     )
     layout = Layout(workers=1, instances=2, partitions=4, shared_cores=os.cpu_count() or 1)
-    outcome = Simulation(demand, known, known.engine(_MODEL, "cpu"), layout).run(arrivals, seconds=arrivals[-1])
+    outcome = Simulation(demand, known, known.engine(_MODEL, "cpu"), layout).run(arrivals)
     print(f"{len(arrivals)} pictures, {len(arrivals) / arrivals[-1]:.1f} a second")
     for share in (50, 95, 99):
         predicted, measured = outcome.percentile(share), float(np.percentile(took, share))

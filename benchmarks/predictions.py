@@ -34,7 +34,7 @@ def table(record: Mapping[str, Any], *, cores: int) -> Table:
                 megabytes=sent["mean_bytes"] / 1e6,
             )
             layout = Layout(workers=1, instances=2, partitions=PARTITIONS, shared_cores=cores)
-            outcome = Simulation(demand, costs, costs.engine(model, "cpu"), layout).run([0.0] * _EXAMS, seconds=1)
+            outcome = Simulation(demand, costs, costs.engine(model, "cpu"), layout).run([0.0] * _EXAMS)
             off = outcome.per_s / measured - 1
             told.rows.append([cell, f"{outcome.per_s:.1f}", f"{measured:.1f}", f"{off:+.0%}"])
     return told

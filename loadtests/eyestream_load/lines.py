@@ -47,6 +47,6 @@ def run(program: Callable[[], None]) -> None:
     except EyestreamError as error:
         tell("failed", why=str(error))
         raise SystemExit(1) from None
-    except Exception as error:
+    except Exception as error:  # told to the parent, which cannot see a traceback here, and raised again
         tell("failed", why=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         raise

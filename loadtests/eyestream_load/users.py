@@ -141,7 +141,7 @@ class Reader(LaneUser, FastHttpUser):
         told = "failed"
         try:
             told = self._read_one(meant, {"Authorization": f"Bearer {key}"} if key else {})
-        except Exception:
+        except Exception:  # one reader's session is counted as failed, and the next begins on time
             log.exception("a reader's session failed")
         finally:
             section.books.counts["sessions"] += 1

@@ -61,7 +61,7 @@ async def batches(
                 continue
             try:
                 item = await step
-            except Exception:
+            except Exception:  # raised again: what came before it goes first
                 if batch:
                     yield batch
                 raise

@@ -14,11 +14,14 @@ from eyestream.planning import costs as costs_module
 from eyestream.planning.costs import ASSUMED_EFFICIENCY, Costs, Engine
 from eyestream.planning.demand import Demand, usual_megabytes
 from eyestream.planning.layout import Layout
-from eyestream.planning.simulation import Simulation
+from eyestream.planning.simulation import Outcome, Simulation
 from eyestream.planning.sizing import Keeping, Storage, layout, storage
 
 MOST_PICTURES: Final = 20_000
 """How many pictures are simulated at the most: more say the same, and take longer to say it."""
+
+_SEED: Final = 1
+"""Of the arrivals: the same plan twice is the same plan."""
 
 PerDay = Annotated[int, typer.Option(min=1, help="Pictures on a working day.")]
 Share = Annotated[float, typer.Option(min=0.042, max=1, help="Share of them within the busiest hour.")]
@@ -75,7 +78,10 @@ def plan(
     console.print(_assumptions(demand, known, engine, f"{encoder} on {gpu}", load=load))
     console.print(_needed(chosen, storage(demand, known, keeping), keeping, gpu))
     seconds = min(3600.0, MOST_PICTURES / demand.peak_per_s)
-    _simulate(console, Simulation(demand, known, engine, chosen), seconds, plot)
+    arrivals = list(demand.exams(seconds, _SEED))
+    with console.status(f"simulating {seconds / 60:.0f} minutes of the busiest hour"):
+        outcome = Simulation(demand, known, engine, chosen).run(arrivals)
+    _tell(console, outcome, seconds, plot)
 
 
 def _assumptions(demand: Demand, known: Costs, engine: Engine, what: str, *, load: float) -> Table:
@@ -111,9 +117,7 @@ def _needed(chosen: Layout, fills: Storage, keeping: Keeping, gpu: str) -> Table
     return table
 
 
-def _simulate(console: Console, simulation: Simulation, seconds: float, plot: Path | None) -> None:
-    with console.status(f"simulating {seconds / 60:.0f} minutes of the busiest hour"):
-        outcome = simulation.run(seconds=seconds)
+def _tell(console: Console, outcome: Outcome, seconds: float, plot: Path | None) -> None:
     table = Table(title=f"Simulated: {outcome.done.size:,} pictures, {seconds / 60:.0f} minutes at the peak")
     table.title_justify = "left"
     for name in ("part", "works", "bears so many times the peak"):

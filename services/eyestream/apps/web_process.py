@@ -117,7 +117,7 @@ def _fork(settings: Settings, listening: socket.socket) -> int:
     try:
         asyncio.run(_serve(settings, listening, parent=parent))
         status = 0
-    except BaseException:
+    except BaseException:  # nothing above a forked child may run: its parent hears of the status
         log.critical("a process of the results service ended", exc_info=True, extra={"action": Verb.FAILED})
     finally:
         os._exit(status)

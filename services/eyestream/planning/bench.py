@@ -1,4 +1,8 @@
-"""Costs out of the record that `make bench` leaves: every part's own cost, measured while it worked alone."""
+"""Costs out of the record that `make bench` leaves: every part's own cost, measured while it worked alone.
+
+The record tells rates of many batches. One batch's wait for Redis, one request's own cost and the memory of a result
+are not in it: they are those that ship.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from eyestream.errors import Misconfigured
-from eyestream.planning.costs import Costs, Decoding, Engine
+from eyestream.planning.costs import Costs, Decoding, Engine, load
 
-STORE_MS: Final = 2.6
-"""How long a batch of eight waited for Redis on loopback (an Intel Xeon); the bench tells rates of many batches."""
-RESULT_BYTES: Final = 3507.0
-"""Of Redis's memory for a stored picture of five conditions, four pictures to an exam (Valkey 9.1, 20,000 pictures)."""
-_REQUEST_MS: Final = 3.0
-"""A request's own cost: through Triton one picture took 10.5 ms, eight 62.3 (the demo's encoder, an Intel Xeon)."""
 _BATCH: Final = 8
 
 
@@ -36,6 +34,8 @@ def costs(record: Mapping[str, Any], model: str) -> Costs:
     largest = max(cells, key=lambda name: pictures[name]["mean_bytes"])
     cell, megabytes = cells[largest], pictures[largest]["mean_bytes"] / 1e6
     engine_ms = _cpu_ms(cell, "triton", "triton")
+    shipped = load(None)
+    request_ms = shipped.engine("eyestream-demo", "cpu").request_ms
     return Costs(
         source=f"make bench on {record['facts']['processor']}, parts on their own",
         decoding=tuple(
@@ -43,14 +43,14 @@ def costs(record: Mapping[str, Any], model: str) -> Costs:
             for name, each in cells.items()
         ),
         engines={
-            f"{model}@cpu": Engine(request_ms=_REQUEST_MS, picture_ms=engine_ms - _REQUEST_MS / _BATCH, on_cpu=True)
+            f"{model}@cpu": Engine(request_ms=request_ms, picture_ms=engine_ms - request_ms / _BATCH, on_cpu=True)
         },
         fetch_ms_per_megabyte=_cpu_ms(cell, "kafka", "line") / megabytes,
         broker_ms_per_megabyte=_cpu_ms(cell, "kafka", "kafka") / megabytes,
         judge_ms=_cpu_ms(cell, "triton", "line") + _cpu_ms(cell, "redis", "line"),
         redis_ms=_cpu_ms(cell, "redis", "redis"),
-        store_ms=STORE_MS,
-        result_bytes=RESULT_BYTES,
+        store_ms=shipped.store_ms,
+        result_bytes=shipped.result_bytes,
     )
 
 

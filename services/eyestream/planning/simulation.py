@@ -27,13 +27,12 @@ _SAMPLE_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of every picture that came within `seconds`.
+    """What became of every picture.
 
     `latencies`: seconds from coming to being stored, in the order they were stored. `done`: when that was. `busy`: the
     share of its time that each part worked. `waiting`: pictures that had come and were not stored, each second.
     """
 
-    seconds: float
     latencies: npt.NDArray[np.float64]
     done: npt.NDArray[np.float64]
     busy: dict[str, float]
@@ -97,16 +96,15 @@ class Simulation:
         self._server_cores = shared
         self._workers = [_Worker(self, shared or Cores(self._env, layout.cores)) for _ in range(layout.workers)]
 
-    def run(self, arrivals: Sequence[float] | None = None, *, seconds: float) -> Outcome:
-        """Exams come at `arrivals`, in seconds, or as the demand's busiest hour sends them. May be called once."""
-        moments = list(self._demand.exams(seconds, self._seed)) if arrivals is None else arrivals
-        self._env.process(self._send(moments))
+    def run(self, arrivals: Sequence[float]) -> Outcome:
+        """Exams come at these moments, in seconds, ascending. May be called once."""
+        self._env.process(self._send(arrivals))
         self._env.process(self._look())
-        due = len(moments) * self._demand.pictures_per_exam
+        due = len(arrivals) * self._demand.pictures_per_exam
         while len(self._books.stored) < due:
             self._env.step()
         done, latencies = np.array(sorted(self._books.stored)).T if due else np.empty((2, 0))
-        return Outcome(seconds, latencies, done, self._busy(), np.array(self._books.waiting))
+        return Outcome(latencies, done, self._busy(), np.array(self._books.waiting))
 
     def _busy(self) -> dict[str, float]:
         now, layout = self._env.now, self._layout

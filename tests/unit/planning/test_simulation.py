@@ -39,15 +39,18 @@ def demand(per_s: float = 10.0, **more) -> Demand:
 
 def test_every_picture_is_stored_once_and_never_before_it_came():
     asked = demand(50)
-    outcome = Simulation(asked, CHEAP, Engine(request_ms=1, picture_ms=1), replace(ONE, workers=3)).run(seconds=30)
-    assert outcome.done.size == 4 * len(list(asked.exams(30, 1)))
+    exams = list(asked.exams(30, 1))
+    outcome = Simulation(asked, CHEAP, Engine(request_ms=1, picture_ms=1), replace(ONE, workers=3)).run(exams)
+    assert outcome.done.size == 4 * len(exams)
     assert (outcome.latencies > 0).all()
     assert outcome.waiting[-1] <= outcome.waiting.max() < outcome.done.size
 
 
 def test_the_same_seed_gives_the_same_outcome():
     def once(seed):
-        return Simulation(demand(), CHEAP, Engine(request_ms=1, picture_ms=1), ONE, seed=seed).run(seconds=20).latencies
+        asked = demand()
+        exams = list(asked.exams(20, seed))
+        return Simulation(asked, CHEAP, Engine(request_ms=1, picture_ms=1), ONE, seed=seed).run(exams).latencies
 
     assert np.array_equal(once(3), once(3))
     assert not np.array_equal(once(3), once(4))
@@ -56,7 +59,7 @@ def test_the_same_seed_gives_the_same_outcome():
 def test_a_flooded_engine_gives_what_its_batches_allow():
     """Full batches of 8 at 20 ms + 8 × 5 ms: 8 pictures in 60 ms from each of two instances."""
     layout = replace(ONE, instances=2)
-    outcome = Simulation(demand(), CHEAP, Engine(request_ms=20, picture_ms=5), layout).run([0.0] * 400, seconds=1)
+    outcome = Simulation(demand(), CHEAP, Engine(request_ms=20, picture_ms=5), layout).run([0.0] * 400)
     assert outcome.per_s == pytest.approx(2 * 8 / 0.060, rel=0.02)
     assert outcome.busy["engine"] == pytest.approx(1, abs=0.02)
 
@@ -64,22 +67,18 @@ def test_a_flooded_engine_gives_what_its_batches_allow():
 def test_flooded_decoders_give_what_their_cores_allow():
     costs = CHEAP.model_copy(update={"decoding": (Decoding(megapixels=1, cpu_ms=10),)})
     layout = replace(ONE, cores=2, decoders=4)
-    outcome = Simulation(demand(), costs, Engine(request_ms=1, picture_ms=0.1), layout).run([0.0] * 200, seconds=1)
+    outcome = Simulation(demand(), costs, Engine(request_ms=1, picture_ms=0.1), layout).run([0.0] * 200)
     assert outcome.per_s == pytest.approx(200, rel=0.03), "two cores, however many threads"
     assert outcome.busy["workers' cores"] == pytest.approx(1, abs=0.03)
 
 
 def test_a_lone_picture_waits_for_fellows_that_do_not_come():
-    outcome = Simulation(demand(pictures_per_exam=1), CHEAP, Engine(request_ms=2, picture_ms=3), ONE).run(
-        [1], seconds=2
-    )
+    outcome = Simulation(demand(pictures_per_exam=1), CHEAP, Engine(request_ms=2, picture_ms=3), ONE).run([1])
     assert outcome.latencies == pytest.approx([0.050 + 0.005 + 0.001], abs=1e-4)
 
 
 def test_a_full_batch_waits_for_nobody():
-    outcome = Simulation(demand(pictures_per_exam=8), CHEAP, Engine(request_ms=2, picture_ms=3), ONE).run(
-        [1], seconds=2
-    )
+    outcome = Simulation(demand(pictures_per_exam=8), CHEAP, Engine(request_ms=2, picture_ms=3), ONE).run([1])
     assert outcome.latencies == pytest.approx([0.026 + 0.001] * 8, abs=1e-3)
 
 
@@ -90,7 +89,7 @@ def test_an_exam_stays_with_the_worker_of_its_partition():
     for workers in (1, 4):
         outcome = Simulation(
             demand(pictures_per_exam=8), costs, Engine(request_ms=0, picture_ms=0.01), replace(layout, workers=workers)
-        ).run([0.0], seconds=1)
+        ).run([0.0])
         assert outcome.latencies.max() == pytest.approx(0.080, abs=0.005)
 
 
@@ -102,5 +101,5 @@ def test_lines_that_were_measured_are_predicted_from_their_parts(model, pictures
     asked = replace(demand(), megapixels=sent["megapixels"], megabytes=sent["mean_bytes"] / 1e6)
     costs = bench.costs(RECORD, model)
     layout = Layout(workers=1, instances=2, partitions=6, shared_cores=2)
-    outcome = Simulation(asked, costs, costs.engine(model, "cpu"), layout).run([0.0] * 200, seconds=1)
+    outcome = Simulation(asked, costs, costs.engine(model, "cpu"), layout).run([0.0] * 200)
     assert outcome.per_s == pytest.approx(measured, rel=0.15)

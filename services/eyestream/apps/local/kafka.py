@@ -198,7 +198,7 @@ def _download(folder: Path, place: Place) -> None:
     for coordinate in _COORDINATES:
         try:
             environment = jgo.build(coordinate, cache_dir=scratch, resolver=PythonResolver())
-        except Exception as error:
+        except Exception as error:  # jgo raises what its many parts do
             raise Misconfigured(
                 f"{coordinate} could not be fetched from Maven Central ({error}); is the machine online?"
             ) from error

@@ -122,7 +122,7 @@ class Stack:
                     part.prepare(self._place(part, say))
                     started += [part] if self._launch(part, say) else []
                     self._await(part, say)
-            except BaseException:
+            except BaseException:  # Ctrl-C too: what was started is ended, and the error goes on
                 for part in reversed(started):
                     processes.stop(self._record(part.name), within_s=part.stops_within_s)
                 raise
