@@ -69,6 +69,11 @@ def decide(programme: Programme, exam_id: str, pictures: Sequence[Picture]) -> D
     )
 
 
+def scored_only(decision: Decision) -> frozenset[Laterality]:
+    """The eyes whose pictures were scored under a programme that does not decide; empty for any other's decision."""
+    return frozenset(eye for eye in _EYES if f"{_NAME[eye]}: {UNDECIDED}" in decision.notes)
+
+
 @dataclass(frozen=True, slots=True)
 class _Eye:
     laterality: Laterality

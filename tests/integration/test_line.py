@@ -28,7 +28,7 @@ from eyestream.apps.drills.pictures import Parcel, good_jpeg, make_lot, parcel_o
 from eyestream.apps.drills.run import Run
 from eyestream.apps.local.triton import reload
 from eyestream.apps.local.worker import settings_of
-from eyestream.apps.results import exam_table
+from eyestream.apps.results_tables import exam_table
 from eyestream.banks.build import build
 from eyestream.brokers.deadletters import DeadLetter, address
 from eyestream.brokers.redrive import read_dead_letters

@@ -10,10 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from eyestream.apps.results import commands
+from eyestream.banks.build import build
+from eyestream.banks.shelf import Shelf
 from eyestream.errors import Misconfigured
+from eyestream.programmes import Programme
+from eyestream.programmes.uncalibrated import uncalibrated
 from eyestream.sinks.redis import RedisSink
 from eyestream.testing import redis_server
 from eyestream.testing.screenings import Judge, a_note, a_screening
+from eyestream.testing.texts import FakeTextEncoder
 
 pytestmark = pytest.mark.stack
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -99,6 +104,23 @@ def test_a_tail_shows_what_was_decided(results):
         "exam-clear": "clear",
         "exam-broken": "recapture",
     }
+
+
+def test_words_come_from_the_shelf_and_a_bank_that_cannot_be_read_stops_nobody(results, tmp_path, monkeypatch):
+    monkeypatch.setenv("EYESTREAM_BANKS__SHELF", str(tmp_path))
+    tower, programme = FakeTextEncoder(), uncalibrated(Programme.builtin("demo"))
+    head = build(programme, tower, encoder_digest=tower.digest, preprocessing_digest=tower.digest)
+    shelf = Shelf(tmp_path)
+    shelf.publish(programme, head)
+    shelf.activate(programme.name, head.digest)
+    answer = results("counts", programme.name)
+    assert "(scores only" in answer.output
+    assert "exams scored, not decided" in answer.output
+    for file in (tmp_path / "heads").iterdir():
+        file.write_bytes(b"altered")
+    answer = results("counts", programme.name)
+    assert answer.exit_code == 0
+    assert "exams waiting for pictures" in answer.output
 
 
 def test_a_server_without_results_is_said_to_be_one(tmp_path, monkeypatch):

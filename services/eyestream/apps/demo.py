@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from eyestream import settings as settings_module
-from eyestream.apps import bank, demo_pictures, redrive, results
+from eyestream.apps import bank, demo_pictures, redrive, results_tables
 from eyestream.apps.kafka import kafka_options
 from eyestream.apps.local import Stack
 from eyestream.apps.local.worker import MEMBERS, Worker, settings_of
@@ -199,7 +199,7 @@ async def _tell(console: Console, settings: Settings, photographs: Sequence[Path
         await reader.close()
     waiting = {exam.exam_id for exam in listed}
     console.print("\n[bold]The worklist[/], most urgent first:")
-    console.print(results.exam_table(listed))
+    console.print(results_tables.exam_table(listed))
     clear = ", ".join(exam.exam_id for exam in others if exam.exam_id not in waiting)
     console.print(f"[bold]Nobody needs to act on[/]: {clear or 'none of them'}")
     console.print("[bold]What was drawn[/]: " + "; ".join(f"{d.name} {d.story}" for d in demo_pictures.EXAMS))

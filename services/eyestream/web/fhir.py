@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from eyestream.programmes import Programme
-from eyestream.records import Finding, Screening, utc
+from eyestream.records import Decision, Finding, Screening, utc
 from eyestream.sinks.base import Exam
 from eyestream.sinks.readings import Dossier, Reading
+from eyestream.triage import scored_only
 
 MEDIA_TYPE: Final = "application/fhir+json"
 
@@ -30,6 +31,7 @@ _OUTCOMES: Final = {
     "recapture": "cannot be judged: take the pictures again",
     "incomplete": "pictures are missing",
 }
+_SCORED: Final = "scored, not decided"
 
 
 def bundle(dossier: Dossier, programme: Programme | None) -> str:
@@ -113,9 +115,15 @@ def _conclusion(exam: Exam, reading: Reading) -> str | None:
         verdict = reading.verdict
         said.append(f"Reader: {_outcome(verdict.outcome, verdict.urgency)}. {verdict.comment}".strip())
     if exam.decision is not None:
-        said.append(f"Automated screening: {_outcome(exam.decision.outcome, exam.decision.urgency)}.")
+        outcome = _outcome(exam.decision.outcome, exam.decision.urgency)
+        said.append(f"Automated screening: {_SCORED if _undecided(exam.decision) else outcome}.")
         said += exam.decision.notes
     return " ".join(said) or None
+
+
+def _undecided(decision: Decision) -> bool:
+    """Whether nothing is missing, for the programme does not decide."""
+    return decision.outcome == "incomplete" and bool(scored_only(decision))
 
 
 def _outcome(outcome: str, urgency: str) -> str:
@@ -126,7 +134,8 @@ def _conclusion_codes(exam: Exam, reading: Reading) -> list[dict[str, Any]] | No
     decided = reading.verdict if reading.state == "decided" else exam.decision
     if decided is None:
         return None
-    coding = [{"system": f"{_OURS}outcome", "code": decided.outcome, "display": _OUTCOMES[decided.outcome]}]
+    words = _SCORED if isinstance(decided, Decision) and _undecided(decided) else _OUTCOMES[decided.outcome]
+    coding = [{"system": f"{_OURS}outcome", "code": decided.outcome, "display": words}]
     if decided.urgency != "none":
         coding.append({"system": f"{_OURS}urgency", "code": decided.urgency, "display": decided.urgency})
     return [{"coding": coding}]

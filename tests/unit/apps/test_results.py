@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 
 import pytest
 from rich.console import Console
 
-from eyestream.apps.results import exam_table, facts, picture_table
+from eyestream.apps.results import facts
+from eyestream.apps.results_tables import count_table, event_line, exam_table, picture_table
 from eyestream.programmes import Programme
+from eyestream.programmes.uncalibrated import uncalibrated
 from eyestream.records import Decision, Finding, Picture, Reason
-from eyestream.sinks.base import Exam
+from eyestream.sinks.base import Decided, Exam
 from eyestream.testing.screenings import a_note, a_screening
+from eyestream.triage import decide
 
 DEMO = Programme.builtin("demo")
+UNDECIDING = uncalibrated(DEMO)
 FOUND = Finding("microaneurysms", 0.873, 0.5, "balanced", "small red dots [/bold]")
 
 
@@ -85,3 +90,44 @@ def test_an_exam_as_json_keeps_the_subject_to_itself(exam):
     text = json.dumps(facts(dataclasses.replace(exam, unreadable=(a_note("img-2"),))))
     assert a_note("img-2").meta.subject_id not in text
     assert json.loads(text)["decision"]["reasons"][0]["finding"]["probability"] == 0.873
+
+
+def test_a_programme_that_does_not_decide_waits_for_no_picture(exam):
+    """The decision itself says so: whoever reads results need not have the programme."""
+    told = dataclasses.replace(exam, programme=UNDECIDING.name)
+    for pictures, left in ((exam.pictures, "left: missing"), ((*exam.pictures, eye("L")), "left: scored")):
+        decision = decide(UNDECIDING, "exam-1", pictures)
+        text = shown(exam_table([dataclasses.replace(told, pictures=pictures, decision=decision)]))
+        assert "scored, not decided" in text
+        assert "right: scored" in text
+        assert left in text
+        assert "waiting" not in text
+
+
+def test_the_same_pictures_wait_for_others_where_the_programme_decides(exam):
+    clear = Picture("img-1", "R", "macula", (dataclasses.replace(FOUND, probability=0.01),))
+    text = shown(exam_table([dataclasses.replace(exam, decision=decide(DEMO, "exam-1", [clear]))]))
+    assert "waiting for pictures" in text
+    assert "scored, not decided" not in text
+
+
+def test_scores_that_decide_nothing_are_held_against_nothing(exam):
+    result = a_screening("img-1", conditions=("microaneurysms",), probability=0.9)
+    told = dataclasses.replace(exam, programme=UNDECIDING.name)
+    text = shown(picture_table(told, [result], programmes={UNDECIDING.name: UNDECIDING}))
+    assert f"{DEMO.condition('microaneurysms').title} 90.0%" in text
+    assert "≥" not in text
+
+
+@pytest.mark.parametrize(("programme", "words"), [(DEMO, "waiting for pictures"), (UNDECIDING, "scored, not decided")])
+def test_events_and_counters_say_it_in_the_same_words(programme, words):
+    known = {programme.name: programme}
+    event = Decided("exam-1", programme.name, "incomplete", "none", 1, 1, 0.0)
+    assert event_line(event, programmes=known) == f"00:00:00  exam-1  {words}  –"
+    text = shown(count_table(programme.name, dt.date(2026, 3, 1), {"incomplete": 1_234}, programmes=known))
+    [line] = [line for line in text.splitlines() if "1,234" in line]
+    assert f"exams {words}" in line
+
+
+def eye(laterality):
+    return Picture(f"img-{laterality}", laterality, "macula", (FOUND,))

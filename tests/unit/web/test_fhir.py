@@ -6,9 +6,15 @@ import json
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 
+from eyestream.programmes import Programme
+from eyestream.programmes.uncalibrated import uncalibrated
+from eyestream.records import Picture
 from eyestream.sinks.audit import Entry
 from eyestream.testing.contracts_readings import ADA
+from eyestream.triage import decide
 from eyestream.web import fhir
+
+DEMO = Programme.builtin("demo")
 
 
 async def exported(world, exam_id="exam-1"):
@@ -73,6 +79,22 @@ async def test_a_report_is_preliminary_until_a_reader_decided_and_final_from_the
     await world.screen("exam-1", seed=40)
     _, found = await exported(world)
     assert found["DiagnosticReport"][0]["status"] in {"preliminary", "partial"}
+
+
+async def test_a_programme_that_does_not_decide_misses_no_picture(world):
+    await world.screen("exam-1")
+    dossier = await world.readings.dossier("exam-1", Entry(actor=ADA, action="exam.viewed", at=1.0))
+    pictures = [Picture("img-1", "R", "macula")]
+    told = {}
+    for programme in (DEMO, uncalibrated(DEMO)):
+        exam = dataclasses.replace(dossier.exam, decision=decide(programme, "exam-1", pictures))
+        told[programme.name] = json.loads(fhir.bundle(dataclasses.replace(dossier, exam=exam), programme))
+    [waits, scored] = [document["entry"][0]["resource"] for document in told.values()]
+    assert waits["conclusion"].startswith("Automated screening: pictures are missing.")
+    assert scored["conclusion"].startswith("Automated screening: scored, not decided. right eye: scored only")
+    [[one], [other]] = [report["conclusionCode"][0]["coding"] for report in (waits, scored)]
+    assert (one["code"], one["display"]) == ("incomplete", "pictures are missing")
+    assert (other["code"], other["display"]) == ("incomplete", "scored, not decided")
 
 
 async def test_the_subject_is_the_pseudonym_and_in_no_address(world):
