@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -11,9 +12,10 @@ from eyestream.errors import Misconfigured
 from eyestream_engines.cases import PARITY, Case
 from eyestream_engines.cli import app
 from eyestream_engines.gates import Reading
-from eyestream_engines.reporting import measuring, records, running
+from eyestream_engines.reporting import code, measuring, records, running
 from eyestream_engines.reporting.page import FP16, GRAPH, State, broken, page, summary
 from eyestream_engines.reporting.records import Plan, Record, Row, identity_of, kept
+from eyestream_engines.spec import EncoderFile, names
 from eyestream_engines.verifying import TRITON
 
 SMALL = "octcube_toy"
@@ -99,6 +101,36 @@ def test_a_tolerance_does_not_make_measurements_stale_and_a_size_does(case, monk
         Case, "encoders", [encoder.model_copy(update={"output": encoder.output.model_copy(update={"dim": 3})})]
     )
     assert identity_of(case) != before
+
+
+@pytest.mark.parametrize(
+    ("changed", "stale"),
+    [
+        ("families/octcube.py", True),
+        ("networks/octcube.py", True),
+        ("texts/towers.py", True),
+        ("precision.py", True),
+        ("compilers/tensorrt.py", True),
+        ("families/vit.py", False),
+        ("networks/vit.py", False),
+        ("cli.py", False),
+        ("spec.py", False),
+    ],
+)
+def test_what_a_case_runs_makes_it_stale_and_another_familys_code_does_not(case, changed, stale, tmp_path, monkeypatch):
+    shutil.copytree(code.SHELF / code.PACKAGE, tmp_path / code.PACKAGE)
+    before = identity_of(case)
+    monkeypatch.setattr(code, "SHELF", tmp_path)
+    assert identity_of(case) == before
+    with (tmp_path / code.PACKAGE / changed).open("a") as file:
+        file.write("# changed\n")
+    assert (identity_of(case) != before) == stale
+
+
+def test_every_family_is_part_of_what_its_own_cases_run():
+    for told in map(EncoderFile.load, names()):
+        family = told.architecture.family
+        assert code.SHELF / code.PACKAGE / "families" / f"{family.replace('-', '_')}.py" in code.modules([family])
 
 
 def test_a_process_that_dies_is_a_row_that_says_so(case, tmp_path, monkeypatch):

@@ -13,27 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from eyestream_engines.cases import Case
 from eyestream_engines.gates import Reading
+from eyestream_engines.reporting.code import modules
 from eyestream_engines.spec import SHELF, EncoderFile
 
 MEASURED: Final = SHELF / "measured"
 _PACKAGES: Final = ("numpy", "onnx", "onnxruntime", "onnxscript", "timm", "torch")
-_CODE: Final = (
-    "building.py",
-    "cases.py",
-    "checkpoints.py",
-    "compilers",
-    "export.py",
-    "families",
-    "gates.py",
-    "heads",
-    "inference.py",
-    "networks",
-    "precision.py",
-    "texts",
-    "triton_config.py",
-    "verifying.py",
-)
-"""What a number depends on; a change elsewhere leaves what was measured valid."""
 _DESCRIPTION: Final = {"architecture", "checkpoint", "input", "preprocessing", "output", "serving", "wording"}
 """What of a TOML a number depends on. Not its bounds: they are held against the numbers when the page is made."""
 
@@ -92,7 +76,7 @@ def kept(folder: Path, case: str) -> Record | None:
 
 
 def identity_of(case: Case) -> str:
-    """sha256 of what the case's numbers depend on: its files, descriptions, code and packages; not bounds."""
+    """sha256 of what the case's numbers depend on: its files, descriptions, packages, the code run; not bounds."""
     state = hashlib.sha256()
     for path in (case.folder / "keys.json", case.folder / f"expected_seed{case.seed}.npz"):
         state.update(path.read_bytes())
@@ -100,13 +84,6 @@ def identity_of(case: Case) -> str:
     for encoder in described:
         state.update(encoder.model_dump_json(include=_DESCRIPTION).encode())
     state.update(repr({package: version(package) for package in _PACKAGES}).encode())
-    for path in _files():
+    for path in modules({encoder.architecture.family for encoder in described}):
         state.update(path.read_bytes())
     return state.hexdigest()
-
-
-def _files() -> list[Path]:
-    root = SHELF / "eyestream_engines"
-    return sorted(
-        path for name in _CODE for path in ([root / name] if name.endswith(".py") else (root / name).rglob("*.py"))
-    )
