@@ -16,7 +16,7 @@ from rich.console import Console
 
 from eyestream.apps.local.processes import inherited_environment
 from eyestream.errors import EyestreamError, Unavailable
-from eyestream_load import page, report
+from eyestream_load import options, page, report
 from eyestream_load import scenario as scenarios
 from eyestream_load.child import SHELF
 from eyestream_load.conductor import LEAD_S, SETTLE_S, START_PATIENCE_S
@@ -46,6 +46,7 @@ def load(
     """Put a scenario's load on a line of its own; exit 1 when a picture was lost or contradicted."""
     console = Console(stderr=True)
     try:
+        options.refuse_strays()  # Locust's processes inherit them, and would tell of it only once the stack is up
         plan = scenarios.load(scenario)
         plan = plan.lasting(seconds) if seconds else plan
         folder = (out or state / "results" / plan.name).resolve()

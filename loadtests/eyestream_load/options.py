@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from eyestream.errors import Misconfigured
 
+PREFIX: Final = "LOAD_"
+
 
 class Options(BaseSettings):
     """The variables, without their prefix."""
 
-    model_config = SettingsConfigDict(env_prefix="LOAD_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, use_attribute_docstrings=True)
 
     scenario: str = "clinic-morning"
     """A scenario's name, or a TOML file."""
@@ -30,9 +35,25 @@ class Options(BaseSettings):
 
 
 def read() -> Options:
-    """The options of this process. Raises Misconfigured, naming each variable that is wrong."""
+    """The options of this process. Raises Misconfigured, naming each variable that is wrong or that nothing reads."""
+    refuse_strays()
     try:
         return Options()
     except ValidationError as error:
-        wrong = [f"  LOAD_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors(include_url=False)]
+        faults = error.errors(include_url=False)
+        wrong = [f"  {PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in faults]
         raise Misconfigured("The environment is wrong:\n" + "\n".join(wrong)) from None
+
+
+def refuse_strays() -> None:
+    """Raises Misconfigured for a LOAD_ variable that no option reads, with the name that comes closest."""
+    known = [f"{PREFIX}{name}".upper() for name in Options.model_fields]
+    for variable in os.environ:  # noqa: TID251  # only their names, as eyestream.settings does with its own
+        if not variable.upper().startswith(PREFIX) or variable.upper() in known:
+            continue
+        close = difflib.get_close_matches(variable.upper(), known, n=1)
+        there = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
+        raise Misconfigured(
+            f"The environment sets {variable}, which no option of a load test reads: {there} Mend its name or unset it "
+            f"(in Kubernetes, enableServiceLinks: false keeps a Service from making such variables)."
+        )
