@@ -14,7 +14,7 @@ from eyestream import settings as settings_module
 from eyestream.apps import web_wiring
 from eyestream.telemetry import log_as_json
 from eyestream.web.keys import make_key
-from eyestream.web.principals import SCOPES, Scope
+from eyestream.web.principals import SCOPES, Grant
 
 commands = typer.Typer(no_args_is_help=True, help="Serve results, worklists and pictures over HTTP.")
 
@@ -45,17 +45,23 @@ def run(
 @commands.command()
 def key(
     name: Annotated[str, typer.Argument(help="Who the key is for, e.g. ward-7; the audit record says key:NAME.")],
-    scope: Annotated[list[str], typer.Option(help=f"What it may: {', '.join(SCOPES)}. Repeat for several.")],
+    scope: Annotated[
+        list[str],
+        typer.Option(
+            help=f"What it may: {', '.join(SCOPES)}; in one programme alone: read@PROGRAMME. Repeat for several."
+        ),
+    ],
     *,
     expires: Annotated[datetime | None, typer.Option(help="UTC; never when left out.")] = None,
     file: Annotated[Path | None, typer.Option("--append-to", help="Add it to this file of keys.")] = None,
 ) -> None:
     """Make an API key: shown once on standard error, its hash for the file of keys on standard output."""
-    unknown = sorted(set(scope) - set(SCOPES))
-    if unknown:
-        raise typer.BadParameter(f"there is no scope {', '.join(unknown)}; there are {', '.join(SCOPES)}")
-    chosen: list[Scope] = [known for known in SCOPES if known in scope]
-    made, entry = make_key(name, chosen, expires=expires and expires.replace(tzinfo=records.utc(0).tzinfo))
+    for one in scope:
+        try:
+            Grant.parse(one)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    made, entry = make_key(name, scope, expires=expires and expires.replace(tzinfo=records.utc(0).tzinfo))
     if file is None:
         typer.echo(entry, nl=False)
     else:

@@ -16,7 +16,7 @@ from eyestream.records import Slug
 from eyestream.sinks.base import Decided
 from eyestream.sinks.feed import Cursor
 from eyestream.sinks.readings import Read
-from eyestream.web.guard import Reader, Visit
+from eyestream.web.guard import SomeReader, Visit
 from eyestream.web.hub import Hub, Item
 from eyestream.web.problems import Problem, answers
 
@@ -42,8 +42,10 @@ _RETRY_MS: Final = 2000
 )
 async def events(
     request: Request,
-    visit: Reader,
-    programme: Annotated[Slug | None, Query(description="Only this programme's, with its counters.")] = None,
+    visit: SomeReader,
+    programme: Annotated[
+        Slug | None, Query(description="Only this programme's, with its counters; else all that you may read.")
+    ] = None,
     last_event_id: Annotated[str | None, Header(max_length=8192, description="Where to resume.")] = None,
 ) -> StreamingResponse:
     """Events as they happen, each once, in order within an exam.
@@ -54,6 +56,8 @@ async def events(
     """
     hub: Hub = request.app.state.hub
     services = visit.services
+    if programme is not None:
+        visit.require("read", programme)
     if hub.clients >= services.house.max_streams:
         detail = "Too many clients follow events here: try again later."
         raise Problem(503, "too-many-streams", detail, headers={"Retry-After": "10"})
@@ -82,7 +86,7 @@ async def _stream(
         yield f"retry: {_RETRY_MS}\nid: {cursor}\n\n"
         if forgotten:
             yield "event: reset\ndata: {}\n\n"
-        async with aclosing(hub.follow(cursor, programme=programme)) as items:
+        async with aclosing(hub.follow(cursor, programme=programme, among=visit.principal.reach("read"))) as items:
             async for item in items:
                 yield _event(item)
                 if services.clock() >= ends:

@@ -11,7 +11,7 @@ from eyestream.records import Identifier
 from eyestream.sinks.readings import Answer, Reading, Version
 from eyestream.web import fhir
 from eyestream.web.exam_models import ClaimView, ExamView, ReadingView, VerdictIn
-from eyestream.web.guard import Decider, Reader, Visit
+from eyestream.web.guard import Decider, Reader, Visit, unknown_exam
 from eyestream.web.models import etag, shown
 from eyestream.web.problems import Problem, answers
 
@@ -23,9 +23,7 @@ IfMatch = Annotated[
 ]
 IfNoneMatch = Annotated[str | None, Header(description="The ETag that you hold already.", max_length=1000)]
 
-_UNKNOWN: Final = "Nothing is known of this exam: it may have been kept for as long as its programme says."
 _REFUSALS: Final = {
-    "unknown": (404, _UNKNOWN),
     "stale": (412, "The exam changed since you read it: read it again."),
     "taken": (409, "Somebody else holds this exam: `reader` and `until` say who and for how long."),
     "decided": (409, "A reader has decided this exam: take the verdict back first, if it is wrong."),
@@ -43,7 +41,7 @@ async def exam(visit: Reader, exam_id: ExamId, if_none_match: IfNoneMatch = None
     """An exam with everything behind its decision."""
     known = await visit.services.dossiers.dossier(exam_id, visit.entry("exam.viewed", exam_id=exam_id))
     if known is None:
-        raise _refusal("unknown")
+        raise unknown_exam()
     tag = etag(known.reading.version)
     if if_none_match is not None and tag in [one.strip() for one in if_none_match.split(",")]:
         return Response(status_code=304, headers={"ETag": tag})
@@ -55,7 +53,7 @@ async def report(visit: Reader, exam_id: ExamId) -> Response:
     """The exam as FHIR R4: a Bundle of a DiagnosticReport, its Observations and the Device that made them."""
     known = await visit.services.dossiers.dossier(exam_id, visit.entry("exam.exported", exam_id=exam_id))
     if known is None:
-        raise _refusal("unknown")
+        raise unknown_exam()
     bundle = fhir.bundle(known, _programme(visit, known.exam.programme))
     return Response(bundle, media_type=fhir.MEDIA_TYPE, headers={"ETag": etag(known.reading.version)})
 
@@ -81,7 +79,7 @@ async def decide(visit: Decider, exam_id: ExamId, verdict: VerdictIn, if_match: 
     seen = _required(if_match)
     [reading] = await visit.services.readings.readings([exam_id])
     if reading is None:
-        raise _refusal("unknown")
+        raise unknown_exam()
     _check_urgency(verdict, _programme(visit, reading.programme))
     answer = await visit.services.readings.decide(
         exam_id,
@@ -115,12 +113,14 @@ def _claimed(answer: Answer) -> Response:
 
 
 def _refusal(fate: str, reading: Reading | None = None) -> Problem:
+    if fate == "unknown":
+        return unknown_exam()
     status, detail = _REFUSALS[fate]
     more: dict[str, Any] = {"version": str(reading.version)} if reading else {}
     if reading is not None and reading.state == "claimed" and fate == "taken":
         view = ReadingView.of(reading).model_dump(mode="json")
         more |= {"reader": view["reader"], "until": view["until"]}
-    return Problem(status, fate if fate != "unknown" else "unknown-exam", detail, **more)
+    return Problem(status, fate, detail, **more)
 
 
 def _required(if_match: str | None) -> Version:

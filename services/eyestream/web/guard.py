@@ -13,7 +13,7 @@ from eyestream.sinks.audit import Actor, Entry
 from eyestream.web.keys import PREFIX, KeyFile
 from eyestream.web.limits import Buckets, whole_seconds
 from eyestream.web.oidc import Issuer, NotOurs
-from eyestream.web.principals import EXPLAINED, SCOPES, Principal
+from eyestream.web.principals import EXPLAINED, SCOPES, Grant, Principal
 from eyestream.web.problems import Problem, request_id_of
 from eyestream.web.services import Services
 
@@ -22,9 +22,9 @@ _BEARER: Final = HTTPBearer(
     scheme_name="bearer",
     description="A token of the OpenID provider, or an API key. Scopes: "
     + "; ".join(f"`{scope}`: {words}" for scope, words in EXPLAINED.items())
-    + ".",
+    + ". Each may hold for one programme alone: `read@diabetic`.",
 )
-_ANYBODY: Final = Principal(who="anybody", how="unprotected", scopes=frozenset(SCOPES))
+_ANYBODY: Final = Principal(who="anybody", how="unprotected", grants=frozenset(map(Grant, SCOPES)))
 
 
 class Guard:
@@ -77,6 +77,21 @@ class Visit:
     principal: Principal
     actor: Actor
 
+    def require(self, scope: str, programme: str) -> None:
+        """Raises Problem 403 unless they hold the scope for this programme."""
+        if not self.principal.may(scope, programme):
+            raise self.not_allowed(f"{scope}@{programme}")
+
+    def not_allowed(self, *missing: str, where: str = "") -> Problem:
+        """The refusal of a request that needs these scopes, `where` in words."""
+        self.services.metrics.refusals.labels("not-allowed").inc()
+        return Problem(
+            403,
+            "not-allowed",
+            f"This needs the scope {' and '.join(missing)}{where}: ask whoever gave you the token or key.",
+            headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{" ".join(missing)}"'},
+        )
+
     async def record(
         self, action: str, *, exam_id: str = "", image_id: str = "", programme: str = "", detail: str = ""
     ) -> None:
@@ -100,38 +115,65 @@ class Visit:
         )
 
 
-async def visit(
+async def visit_some(
     request: Request,
     wanted: SecurityScopes,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
 ) -> Visit:
-    """The request's Visit; raises Problem 401, 403 or 429."""
+    """The request's Visit, whose scopes hold in some programme: the route itself must leave out what is of others.
+
+    Raises Problem 401, 403 or 429.
+    """
     services: Services = request.app.state.services
     try:
         principal = await services.guard.principal(credentials.credentials if credentials else None)
     except Problem as problem:
         services.metrics.refusals.labels(problem.kind).inc()
         raise
-    missing = [scope for scope in wanted.scopes if scope not in principal.scopes]
-    if missing:
-        services.metrics.refusals.labels("not-allowed").inc()
-        raise Problem(
-            403,
-            "not-allowed",
-            f"This needs the scope {' and '.join(missing)}: ask whoever gave you the token or key.",
-            headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{" ".join(missing)}"'},
-        )
     actor = Actor(who=principal.who, how=principal.how, request=request_id_of(request))
-    return Visit(services, principal, actor)
+    made = Visit(services, principal, actor)
+    if missing := [scope for scope in wanted.scopes if scope not in principal.scopes]:
+        raise made.not_allowed(*missing)
+    return made
+
+
+async def visit(request: Request, wanted: SecurityScopes, made: Annotated[Visit, Security(visit_some)]) -> Visit:
+    """The request's Visit, whose scopes hold for the programme that its path names, or that its exam is of.
+
+    A path that names neither is for those alone who hold the scopes for every programme: a new route is closed to all
+    others until it is told what to leave out. Raises Problem 401, 403, 404 or 429.
+    """
+    principal, path = made.principal, request.path_params
+    narrow = [scope for scope in wanted.scopes if principal.reach(scope) is not None]
+    if not narrow:
+        return made
+    programme: str | None = path.get("programme")
+    if "exam_id" in path:
+        [reading] = await made.services.readings.readings([path["exam_id"]])
+        if reading is None or not principal.may("read", reading.programme):
+            raise unknown_exam()  # that it is there is no business of theirs either
+        programme = reading.programme
+    if programme is None:
+        raise made.not_allowed(*narrow, where=" for every programme")
+    if missing := [scope for scope in narrow if not principal.may(scope, programme)]:
+        raise made.not_allowed(*(f"{scope}@{programme}" for scope in missing))
+    return made
+
+
+def unknown_exam() -> Problem:
+    """Nothing is known of the exam that was asked for."""
+    detail = "Nothing is known of this exam: it may have been kept for as long as its programme says."
+    return Problem(404, "unknown-exam", detail)
 
 
 def _unproven(detail: str, error: str) -> Problem:
     return Problem(401, "not-authenticated", detail, headers={"WWW-Authenticate": f'Bearer realm="eyestream"{error}'})
 
 
-Known = Annotated[Visit, Security(visit)]
+Known = Annotated[Visit, Security(visit_some)]
 Reader = Annotated[Visit, Security(visit, scopes=["read"])]
 Decider = Annotated[Visit, Security(visit, scopes=["read", "decide"])]
-Sender = Annotated[Visit, Security(visit, scopes=["score"])]
 Explorer = Annotated[Visit, Security(visit, scopes=["read", "score"])]
-Operator = Annotated[Visit, Security(visit, scopes=["operate"])]
+SomeReader = Annotated[Visit, Security(visit_some, scopes=["read"])]
+SomeSender = Annotated[Visit, Security(visit_some, scopes=["score"])]
+SomeOperator = Annotated[Visit, Security(visit_some, scopes=["operate"])]

@@ -63,11 +63,15 @@ class Hub:
         cursor = Cursor.parse(text, sources=await self._feed.sources())
         return cursor, await self._feed.forgotten(cursor)
 
-    async def follow(self, cursor: Cursor, *, programme: str | None) -> AsyncGenerator[Item, None]:
+    async def follow(
+        self, cursor: Cursor, *, programme: str | None, among: frozenset[str] | None = None
+    ) -> AsyncGenerator[Item, None]:
         """What happened after the place and goes on happening: each event once. Ends when the client is too slow.
 
-        With a programme, only its events, and its counters whenever they change. Raises Unavailable while catching up.
+        With a programme, only its events, and its counters whenever they change; without, the events of those
+        `among`, or all. Raises Unavailable while catching up.
         """
+        wanted = among if programme is None else frozenset({programme})
         queue: asyncio.Queue[Sequence[Happening] | Counts | None] = asyncio.Queue(_BATCHES)
         self._clients[queue] = programme
         try:
@@ -75,7 +79,7 @@ class Hub:
             while batch := await self._feed.after(cursor):
                 for happening in batch:
                     cursor = cursor.past(happening)
-                    if _concerns(happening, programme):
+                    if _concerns(happening, wanted):
                         yield str(cursor), happening.event
             while True:
                 news: Sequence[Happening] | Counts | None = ()
@@ -90,7 +94,7 @@ class Hub:
                     if cursor.covers(happening):
                         continue
                     cursor = cursor.past(happening)
-                    if _concerns(happening, programme):
+                    if _concerns(happening, wanted):
                         yield str(cursor), happening.event
                 if not news:
                     yield str(cursor), None
@@ -153,5 +157,5 @@ def _offer(queue: asyncio.Queue[Sequence[Happening] | Counts | None], news: Sequ
         queue.put_nowait(None)
 
 
-def _concerns(happening: Happening, programme: str | None) -> bool:
-    return programme is None or happening.event.programme == programme
+def _concerns(happening: Happening, programmes: frozenset[str] | None) -> bool:
+    return programmes is None or happening.event.programme in programmes

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 
 from eyestream.errors import Misconfigured
 from eyestream.records import Sha256, Slug, now
 from eyestream.telemetry import Verb
-from eyestream.web.principals import SCOPES, Principal, Scope
+from eyestream.web.principals import Grant, Principal, ordered
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +38,28 @@ class KeyEntry(BaseModel):
     id: Annotated[str, Field(pattern=r"^[a-z0-9]{12}$")]
     name: Slug
     sha256: Sha256
-    scopes: Annotated[frozenset[Scope], Field(min_length=1)]
+    scopes: Annotated[frozenset[Annotated[Grant, PlainValidator(Grant.parse)]], Field(min_length=1)]
     expires: AwareDatetime | None = None
 
 
 _FILE: Final = TypeAdapter(dict[str, list[KeyEntry]])
 
 
-def make_key(name: str, scopes: Iterable[Scope], *, expires: dt.datetime | None = None) -> tuple[str, str]:
-    """A new key, to be shown once, and the lines for the file. Raises Misconfigured for a name that is no slug."""
+def make_key(name: str, scopes: Iterable[str], *, expires: dt.datetime | None = None) -> tuple[str, str]:
+    """A new key, to be shown once, and the lines for the file.
+
+    Raises Misconfigured for a name that is no slug, or for what is no scope.
+    """
     key_id = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(12))
     key = f"{PREFIX}{key_id}_{secrets.token_urlsafe(32)}"
-    chosen = [scope for scope in SCOPES if scope in set(scopes)]
     digest = hashlib.sha256(key.encode()).hexdigest()
     try:
-        KeyEntry(id=key_id, name=name, sha256=digest, scopes=frozenset(chosen), expires=expires)
+        made = KeyEntry.model_validate(
+            {"id": key_id, "name": name, "sha256": digest, "scopes": frozenset(scopes), "expires": expires}
+        )
     except ValidationError as error:
         raise Misconfigured(f"no key can be made so: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+    chosen = [str(grant) for grant in ordered(made.scopes)]
     lines = ["[[key]]", f'id = "{key_id}"', f'name = "{name}"', f'sha256 = "{digest}"', f"scopes = {chosen}"]
     if expires is not None:
         lines.append(f"expires = {expires.isoformat()}")
@@ -84,7 +89,7 @@ class KeyFile:
         expires = entry.expires.timestamp() if entry.expires else None
         if expires is not None and expires <= self._clock():
             return None
-        return Principal(who=f"key:{entry.name}", how="api-key", scopes=entry.scopes, expires=expires)
+        return Principal(who=f"key:{entry.name}", how="api-key", grants=entry.scopes, expires=expires)
 
     def _look(self) -> None:
         if self._clock() - self._looked < _LOOK_S:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Response
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from eyestream.brokers.deadletters import DeadLetter, Selection, address, count_by_reason
 from eyestream.records import Identifier, Slug, utc
-from eyestream.web.guard import Operator
+from eyestream.web.guard import SomeOperator, Visit
 from eyestream.web.models import View, shown
 from eyestream.web.problems import Problem, answers
 
@@ -109,7 +110,7 @@ class RedriveView(View):
 
 @router.get("", response_model=LettersView, responses=answers())
 async def dead_letters(
-    visit: Operator,
+    visit: SomeOperator,
     *,
     reason: Annotated[Slug | None, Query(description="Only this reason, e.g. truncated.")] = None,
     stage: Annotated[Slug | None, Query(description="Only what this stage refused.")] = None,
@@ -120,10 +121,15 @@ async def dead_letters(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[Address | None, Query(description="Where the last page ended.")] = None,
 ) -> Response:
-    """The pictures that could not be screened, and why."""
+    """The pictures that could not be screened, and why, of the programmes that you may operate.
+
+    One whose metadata cannot be read is of no programme: only who may operate every one sees it.
+    """
+    if programme is not None:
+        visit.require("operate", programme)
     await visit.record("dead-letters.viewed", programme=programme or "", exam_id=exam or "")
     selection = Selection(reason=reason, stage=stage, site=site, programme=programme, exam=exam, redriven=not waiting)
-    chosen = [letter for letter in reversed(await visit.services.letters.list()) if letter in selection]
+    chosen = [letter for letter in reversed(await _letters(visit)) if letter in selection]
     begin = 0
     if cursor is not None:
         places = [place for place, letter in enumerate(chosen) if address(letter.position) == cursor]
@@ -149,12 +155,12 @@ async def dead_letters(
 
 
 @router.post("/redrives", response_model=RedriveView, responses=answers(404))
-async def redrive(visit: Operator, wanted: RedriveIn) -> Response:
+async def redrive(visit: SomeOperator, wanted: RedriveIn) -> Response:
     """Put dead letters back onto their topic, to be screened again once the cause is mended.
 
     Each once, unless `again`, and never more than three times.
     """
-    known = {address(letter.position): letter for letter in await visit.services.letters.list()}
+    known = {address(letter.position): letter for letter in await _letters(visit)}
     chosen = list(dict.fromkeys(wanted.addresses))
     missing = [name for name in chosen if name not in known]
     if missing:
@@ -176,3 +182,11 @@ async def redrive(visit: Operator, wanted: RedriveIn) -> Response:
     return shown(
         RedriveView(letters=[RedrivenView(address=address(one.letter.position), fate=one.fate) for one in replays])
     )
+
+
+async def _letters(visit: Visit) -> Sequence[DeadLetter]:
+    """Those of the visit's programmes, oldest failure first."""
+    letters, reach = await visit.services.letters.list(), visit.principal.reach("operate")
+    if reach is None:
+        return letters
+    return [letter for letter in letters if letter.meta is not None and letter.meta.programme in reach]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import jwt
@@ -15,7 +16,7 @@ import jwt
 from eyestream.errors import Misconfigured, Unavailable
 from eyestream.records import now
 from eyestream.telemetry import Verb
-from eyestream.web.principals import SCOPES, Principal
+from eyestream.web.principals import Grant, Principal
 
 log = logging.getLogger(__name__)
 
@@ -109,8 +110,14 @@ class Issuer:
             raise NotOurs
         held = claims.get(self._scope_claim, "")
         words = held.split() if isinstance(held, str) else held if isinstance(held, list) else []
-        scopes = frozenset(scope for scope in SCOPES if self._scope_prefix + scope in words)
-        return Principal(who=who, how="oidc", scopes=scopes, expires=float(expires))
+        return Principal(who=who, how="oidc", grants=frozenset(self._grants(words)), expires=float(expires))
+
+    def _grants(self, words: Iterable[object]) -> Iterator[Grant]:
+        """Those of ours: a token may hold scopes of other services too."""
+        for word in words:
+            if isinstance(word, str) and word.startswith(self._scope_prefix):
+                with contextlib.suppress(ValueError):
+                    yield Grant.parse(word.removeprefix(self._scope_prefix))
 
     async def _key(self, kid: object) -> jwt.PyJWK:
         if self._clock() - self._fetched >= self._max_age_s or (

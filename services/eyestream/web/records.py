@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,7 +11,7 @@ from pydantic import AwareDatetime
 
 from eyestream.records import Identifier, utc
 from eyestream.sinks.audit import Entry
-from eyestream.web.guard import Known, Operator
+from eyestream.web.guard import Known, SomeOperator, Visit
 from eyestream.web.models import View, shown
 from eyestream.web.principals import SCOPES
 from eyestream.web.problems import Problem, answers
@@ -66,6 +67,9 @@ class MeView(View):
     who: str
     how: str
     scopes: list[str]
+    """What one may, in one programme at least."""
+    narrowed: dict[str, list[str]]
+    """Scopes that hold for some programmes alone, and for which."""
     expires: dt.datetime | None
 
 
@@ -77,7 +81,7 @@ class AliveView(View):
 
 @router.get("/audit", response_model=AuditView, responses=answers())
 async def audit(
-    visit: Operator,
+    visit: SomeOperator,
     *,
     since: Annotated[AwareDatetime | None, Query(description="A day ago when left out.")] = None,
     until: Annotated[AwareDatetime | None, Query(description="Now when left out.")] = None,
@@ -86,7 +90,10 @@ async def audit(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[str | None, Query(max_length=60)] = None,
 ) -> Response:
-    """Who saw and decided what. Only ever added to."""
+    """Who saw and decided what, in the programmes that you may operate. Only ever added to.
+
+    What names neither a programme nor an exam that is still kept is shown to who may operate every one.
+    """
     at = visit.services.clock()
     begin = since.timestamp() if since else at - _DAY_S
     end = until.timestamp() if until else at + 60
@@ -97,7 +104,7 @@ async def audit(
         raise Problem(400, "invalid-cursor", "The cursor is none of this record's: begin without one.") from None
     chosen = [
         EntryView.of(entry)
-        for entry in page.entries
+        for entry in await _theirs(visit, page.entries)
         if (exam is None or entry.exam_id == exam) and (who is None or entry.actor.who == who)
     ]
     return shown(AuditView(entries=chosen, cursor=page.cursor))
@@ -109,7 +116,20 @@ async def me(visit: Known) -> Response:
     principal = visit.principal
     scopes: list[str] = [scope for scope in SCOPES if scope in principal.scopes]
     expires = utc(principal.expires) if principal.expires is not None else None
-    return shown(MeView(who=principal.who, how=principal.how, scopes=scopes, expires=expires))
+    reaches = {scope: principal.reach(scope) for scope in scopes}
+    narrowed = {scope: sorted(reach) for scope, reach in reaches.items() if reach is not None}
+    return shown(MeView(who=principal.who, how=principal.how, scopes=scopes, narrowed=narrowed, expires=expires))
+
+
+async def _theirs(visit: Visit, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """The entries of the visit's programmes. Looks at exams do not name theirs: the exam does, while it is kept."""
+    reach = visit.principal.reach("operate")
+    if reach is None:
+        return entries
+    unnamed = sorted({entry.exam_id for entry in entries if entry.exam_id and not entry.programme})
+    readings = await visit.services.readings.readings(unnamed)
+    known = {reading.exam_id: reading.programme for reading in readings if reading is not None}
+    return [entry for entry in entries if (entry.programme or known.get(entry.exam_id)) in reach]
 
 
 @health.get("/healthz", response_model=AliveView)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from eyestream.errors import Rejected, Unavailable
 from eyestream.records import ImageMeta, Laterality, Modality, RetinalField, Slug, utc
-from eyestream.web.guard import Sender
+from eyestream.web.guard import SomeSender
 from eyestream.web.models import ResultView, shown
 from eyestream.web.problems import Problem, answers
 
@@ -32,7 +32,7 @@ _NOBODY: Final = "on-demand-scoring"
 @router.post("/scores", response_model=ResultView, responses=answers(404, 413), openapi_extra=_BODY)
 async def score(
     request: Request,
-    visit: Sender,
+    visit: SomeSender,
     programme: Annotated[Slug, Query(description="The programme to judge by.", examples=["demo"])],
     *,
     laterality: Annotated[Laterality, Query(description="R, L, or U for unknown.")] = "U",
@@ -46,6 +46,7 @@ async def score(
     Nothing is stored but that you asked. A picture the line would refuse is a problem with the line's own reason.
     """
     services = visit.services
+    visit.require("score", programme)
     if programme not in services.banks():
         raise Problem(404, "unknown-programme", "No bank is in service for this programme: /v1/programmes lists them.")
     value = await request.body()

@@ -12,7 +12,7 @@ from eyestream.records import Slug, utc
 from eyestream.sinks.base import WorklistEntry
 from eyestream.sinks.readings import Reading
 from eyestream.web.exam_models import CountsView, ReadingView, WorklistView, WorkView
-from eyestream.web.guard import Reader, Visit
+from eyestream.web.guard import Reader, SomeReader, Visit
 from eyestream.web.models import View, shown
 from eyestream.web.problems import Problem, answers
 from eyestream.web.pulse import Beat, Pulse
@@ -106,10 +106,12 @@ class ProgrammesView(View):
 
 
 @router.get("", response_model=ProgrammesView, responses=answers())
-async def programmes(visit: Reader) -> Response:
-    """The programmes in service: their scales, conditions and digests."""
+async def programmes(visit: SomeReader) -> Response:
+    """The programmes in service that you may read: their scales, conditions and digests."""
     views = []
     for name, bank in sorted(visit.services.banks().items()):
+        if not visit.principal.may("read", name):
+            continue
         programme = bank.programme
         steps = [
             StepView(name=step.name, title=step.title, rank=step.rank, within_days=step.within_days)

@@ -94,10 +94,17 @@ def test_keys_are_appended_to_a_file(tmp_path):
     assert [known.principal(key).who for key in keys] == ["key:ward-7", "key:ward-8"]
 
 
-def test_a_scope_that_there_is_not_is_refused():
-    made = CliRunner().invoke(commands, ["key", "ward-7", "--scope", "everything"])
+@pytest.mark.parametrize("scope", ["everything", "read@Demo"])
+def test_a_scope_that_there_is_not_is_refused(scope):
+    made = CliRunner().invoke(commands, ["key", "ward-7", "--scope", scope])
     assert made.exit_code == 2
-    assert "everything" in made.stderr
+    assert scope in made.stderr
+
+
+def test_a_key_for_one_programme_is_made_as_it_is_written():
+    made = CliRunner().invoke(commands, ["key", "ward-7", "--scope", "read@demo"])
+    [entry] = tomllib.loads(made.stdout)["key"]
+    assert entry["scopes"] == ["read@demo"]
 
 
 def test_an_answer_does_not_wait_for_the_readers_acknowledgement():

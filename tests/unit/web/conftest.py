@@ -32,6 +32,9 @@ ROLES = {
     "camera": ["score"],
     "boss": ["operate"],
     "all": ["read", "decide", "score", "operate"],
+    "here": ["read@demo", "decide@demo", "score@demo", "operate@demo"],
+    "elsewhere": ["read@glaucoma", "decide@glaucoma", "score@glaucoma", "operate@glaucoma"],
+    "guest": ["read", "decide@glaucoma", "score@glaucoma"],
 }
 
 

@@ -80,7 +80,8 @@ async def test_what_is_no_key_is_refused(world, is_problem, header):
 
 async def test_everybody_may_ask_who_they_are(world):
     answer = await world.client("ada").get("/v1/me")
-    assert answer.json() == {"who": "key:ada", "how": "api-key", "scopes": ["read", "decide"], "expires": None}
+    whom = {"who": "key:ada", "how": "api-key", "scopes": ["read", "decide"], "narrowed": {}, "expires": None}
+    assert answer.json() == whom
 
 
 async def test_one_caller_who_asks_too_often_waits_and_holds_up_nobody_else(world, is_problem):

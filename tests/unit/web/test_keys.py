@@ -8,6 +8,8 @@ from eyestream.errors import Misconfigured
 from eyestream.testing.contracts_readings import WallClock
 from eyestream.web.keys import KeyFile, make_key
 
+WRONG = f'[[key]]\nid = "{"a" * 12}"\nname = "ward-7"\nsha256 = "{"0" * 64}"\nscopes = ["read@"]\n'
+
 
 @pytest.fixture
 def clock():
@@ -84,6 +86,7 @@ def test_a_file_that_became_wrong_leaves_the_keys_read_before(file, clock, caplo
         ('[[key]]\nid = "a"\n', "wrong at key.0"),
         ("{entry}{entry}", "one id twice"),
         ("{entry}[[others]]\n", "wrong at others"),
+        (WRONG, "wrong at key.0.scopes.* there is no scope read@; there are read, decide, .* as read@PROGRAMME"),
     ],
 )
 def test_a_file_that_is_wrong_from_the_start_is_refused_where(file, text, told):
@@ -101,3 +104,19 @@ def test_a_file_that_is_not_there_is_refused(file):
 def test_a_name_that_would_not_do_for_the_record_is_refused():
     with pytest.raises(Misconfigured, match="name"):
         make_key('x"\nscopes = ["operate"]', ["read"])
+
+
+def test_a_key_may_be_for_one_programme_alone_and_its_lines_say_so(file, clock):
+    key, entry = make_key("ward-7", ["operate", "read@glaucoma", "read@demo"])
+    assert 'scopes = ["read@demo", "read@glaucoma", "operate"]' in entry
+    file.write_text(entry)
+    principal = KeyFile(file, clock=clock).principal(key)
+    assert principal.scopes == {"read", "operate"}
+    assert principal.reach("read") == {"demo", "glaucoma"}
+    assert principal.reach("operate") is None
+
+
+@pytest.mark.parametrize("scope", ["", "READ", "read@", "read@Demo", "read@a@b", "read@*", "@demo", 'read"', 7])
+def test_what_is_no_scope_makes_no_key(scope):
+    with pytest.raises(Misconfigured, match="there is no scope"):
+        make_key("ward-7", [scope])

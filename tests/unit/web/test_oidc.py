@@ -103,10 +103,21 @@ async def test_a_token_tells_who_asks_and_what_they_may(issuer, provider, clock)
         (None, set()),
         (7, set()),
         ("eyestream:everything", set()),
+        ("eyestream:read@ eyestream:@demo eyestream:read@a@b eyestream:read@DEMO", set()),
     ],
 )
 async def test_only_scopes_of_ours_count(issuer, provider, claim, scopes):
     assert (await issuer.principal(provider.token(scope=claim))).scopes == scopes
+
+
+async def test_a_token_may_hold_a_scope_for_some_programmes_alone(issuer, provider):
+    claim = "eyestream:read eyestream:read@demo eyestream:decide@demo eyestream:decide@glaucoma"
+    principal = await issuer.principal(provider.token(scope=claim))
+    assert principal.reach("read") is None
+    assert principal.reach("decide") == {"demo", "glaucoma"}
+    assert principal.reach("operate") == set()
+    assert principal.may("decide", "demo")
+    assert not principal.may("decide", "others")
 
 
 @pytest.mark.parametrize(

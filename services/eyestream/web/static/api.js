@@ -15,7 +15,9 @@ export const session = {
   get key() { return sessionStorage.getItem(KEY); },
   set key(value) { value === null ? sessionStorage.removeItem(KEY) : sessionStorage.setItem(KEY, value); },
   me: null,
-  may: (scope) => session.me?.scopes.includes(scope) ?? false,
+  // Whether the key may, in this programme or, where none is named, in any.
+  may: (scope, programme) => Boolean(session.me?.scopes.includes(scope))
+    && (programme === undefined || (session.me.narrowed[scope]?.includes(programme) ?? true)),
 };
 
 let signedOut = () => {};

@@ -20,6 +20,7 @@ export async function showExam(main, parameters, context) {
     const { body, etag } = await ask(path);
     panelEnds();
     version = etag;
+    found.programme = body.programme;
     fill(news);
     fill(main,
       heading(`Exam ${body.exam_id}`, h("a", { href: context.list(), class: "back" }, "Back to the worklist")),

@@ -80,7 +80,7 @@ function table(letters, boxes, every, count, context) {
     }))));
 }
 
-function exam({ exam_id: id }, context) {
+function exam({ exam_id: id, programme }, context) {
   if (!id) return h("span", { class: "faint" }, "not readable");
-  return session.may("read") ? h("a", { href: context.link("exam", { id }) }, id) : id;
+  return session.may("read", programme) ? h("a", { href: context.link("exam", { id }) }, id) : id;
 }

@@ -58,7 +58,7 @@ const titleOf = (result, name) => [...result.quality, ...result.findings].find((
 
 // What to show over the picture; what was found out is told below it, where it moves nothing.
 function where(result, overlay, below, found) {
-  if (!session.may("score")) return [];
+  if (!session.may("score", found.programme)) return [];
   const told = h("p", { class: "where-told", role: "status" });
   const strength = h("input", { type: "range", min: "10", max: "100", value: "75", oninput: () => { overlay.style.opacity = strength.value / 100; } });
   overlay.style.opacity = 0.75;

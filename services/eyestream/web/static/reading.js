@@ -65,14 +65,14 @@ export function readingPanel(part, exam, etag, context, { reload, changed }) {
   const open = (reading, focus = true) => {
     const button = h("button", { type: "button", class: "primary", onclick: () => act(`${path}/claim`, { method: "PUT" }, claimed) }, "Claim this exam");
     fill(part, h("section", {}, h("h2", {}, "Your decision"), former(reading.verdict),
-      session.may("decide") ? [h("p", {}, "Nobody holds this exam."), button] : h("p", { class: "hint" }, "Deciding needs the scope “decide”."), message));
+      session.may("decide", exam.programme) ? [h("p", {}, "Nobody holds this exam."), button] : h("p", { class: "hint" }, "Deciding needs the scope “decide”."), message));
     if (focus) button.focus();
   };
 
   const decided = (reading, focus = true) => {
     const next = h("button", { type: "button", class: "primary", onclick: () => following(exam, context) }, "Next exam");
-    fill(part, h("section", {}, h("h2", {}, "Decided"), verdictShown(reading.verdict), session.may("decide") && next,
-      session.may("decide") && h("button", { type: "button", class: "quiet", onclick: () => act(`${path}/verdict`, { method: "DELETE" }, open) }, "Take the decision back"), message));
+    fill(part, h("section", {}, h("h2", {}, "Decided"), verdictShown(reading.verdict), session.may("decide", exam.programme) && next,
+      session.may("decide", exam.programme) && h("button", { type: "button", class: "quiet", onclick: () => act(`${path}/verdict`, { method: "DELETE" }, open) }, "Take the decision back"), message));
     if (focus) next.focus();
   };
 
