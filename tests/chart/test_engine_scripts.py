@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from chartkit import render
-from chartkit.manifests import named, of_kind, pods
 
 SCRIPTS = render.CHART / "files" / "engines"
 WEIGHTS = b"weights"
@@ -21,7 +22,12 @@ KEY = "a1a1/nvidia-l4-cc8.9-trt11.2.1"
 
 @pytest.fixture
 def machine(tmp_path):
-    return Machine(tmp_path)
+    machine = Machine(tmp_path)
+    yield machine
+    for process in machine.processes:
+        if process.returncode is None:  # of a test that failed
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 class Machine:
@@ -29,6 +35,7 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.cache = folder, folder / "engines"
+        self.processes: list[subprocess.Popen[str]] = []
         self.cache.mkdir()
         (folder / "bin").mkdir()
         (folder / "libnvinfer.so.11.2.1").touch()
@@ -36,10 +43,9 @@ class Machine:
         self.gpu("NVIDIA L4", "8.9")
         self.program(
             "builder",
-            'sleep "${SLOW:-0}" >/dev/null 2>&1\nmkdir -p "$ENGINE_PARTIAL/repository/flair/1"\n'
-            'echo plan >"$ENGINE_PARTIAL/repository/flair/1/model.plan"\n'
-            '[ -n "${HALF:-}" ] || echo config >"$ENGINE_PARTIAL/repository/flair/config.pbtxt"\n'
-            'echo built >>"$ENGINE_CACHE/../builds"',
+            'echo started >>"$BUILDS.started"\nfor last in "$@"; do :; done\nmodel="${last#--output=}/flair"\n'
+            'mkdir -p "$model/1"\nsleep "${SLOW:-0}" >/dev/null 2>&1\necho plan >"$model/1/model.plan"\n'
+            '[ -n "${HALF:-}" ] || echo config >"$model/config.pbtxt"\necho built >>"$BUILDS"',
         )
 
     def gpu(self, name: str, compute: str, *, mig: str = "") -> None:
@@ -62,7 +68,9 @@ class Machine:
             "ENGINE_MODEL": "flair",
             "ENGINE_DIGEST": hashlib.sha256(WEIGHTS).hexdigest(),
             "ENGINE_CHECKPOINT": str(self.folder / "checkpoint"),
-            "ENGINE_PARTIAL": str(self.cache / ".partial-1"),
+            "ENGINE_DEADLINE_SECONDS": "60",
+            "ENGINE_LEASE_LOOKS": "600",
+            "BUILDS": str(self.folder / "builds"),
             "ENGINE_GPU": "NVIDIA-L4",
             "ENGINE_COMPUTE": "8.9",
             "ENGINE_MIG": "",
@@ -73,7 +81,7 @@ class Machine:
         } | more
 
     def start(self, script: str, *arguments: str, **more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ["sh", str(SCRIPTS / script), *arguments],
             env=self.environment(**more),
             stdout=subprocess.PIPE,
@@ -81,9 +89,14 @@ class Machine:
             text=True,
             start_new_session=True,
         )
+        self.processes.append(process)
+        return process
+
+    def starts_building(self, **more: str) -> subprocess.Popen[str]:
+        return self.start("build.sh", "builder", **{"ENGINE_POLL_SECONDS": "0.1"} | more)
 
     def build(self, **more: str) -> tuple[int, str]:
-        return self.ended(self.start("build.sh", "builder", **more))
+        return self.ended(self.starts_building(**more))
 
     def select(self, *keys: str, **more: str) -> tuple[int, str]:
         return self.ended(self.start("select.sh", *keys, **more))
@@ -95,64 +108,181 @@ class Machine:
 
     @property
     def builds(self) -> int:
-        file = self.folder / "builds"
+        """How many came to their end."""
+        return self._lines("builds")
+
+    @property
+    def started(self) -> int:
+        return self._lines("builds.started")
+
+    def _lines(self, name: str) -> int:
+        file = self.folder / name
         return len(file.read_text().splitlines()) if file.exists() else 0
 
-    def left(self) -> list[str]:
-        return sorted(path.name for path in self.cache.iterdir())
+    def wait(self, done: Callable[[], bool]) -> None:
+        """For another process: there is no clock to step."""
+        deadline = time.monotonic() + 60
+        while not done():
+            assert time.monotonic() < deadline, "not within a minute"
+            time.sleep(0.02)
+
+    def plans(self) -> list[str]:
+        """Every plan in the cache, whole or not."""
+        return sorted(str(path.relative_to(self.cache)) for path in self.cache.rglob("flair/1"))
+
+    def newest_claim(self) -> Path:
+        return max((self.cache / ".building" / KEY).iterdir(), key=lambda path: int(path.name))
+
+
+PUBLISHED = f"published {KEY}\n"
+PLAN = f"{KEY}/repository/flair/1"
 
 
 def test_an_engine_is_built_once_and_then_found(machine):
-    assert machine.build() == (0, f"published {KEY}\n")
+    assert machine.build() == (0, PUBLISHED)
     assert machine.build() == (0, f"the engine {KEY} is in the cache already\n")
     assert machine.builds == 1
     assert machine.select(KEY) == (0, f"the engine {KEY} fits this machine\n")
-    assert machine.left() == ["a1a1"]
+    assert machine.plans() == [PLAN]
+    assert sorted(path.name for path in (machine.cache / KEY).iterdir()) == ["identity", "repository"]
 
 
 def test_a_build_that_ends_early_publishes_nothing(machine):
     code, said = machine.build(HALF="1")
     assert code == 1
     assert "it did not finish" in said
-    assert machine.left() == []
+    assert machine.plans() == []
 
 
-def test_a_build_that_fails_publishes_nothing_and_says_so_by_its_exit(machine):
-    machine.program("builder", 'mkdir -p "$ENGINE_PARTIAL/repository/flair"; exit 7')
+def test_a_build_that_fails_publishes_nothing_says_so_by_its_exit_and_lets_the_next_one_begin(machine):
+    works = (machine.folder / "bin" / "builder").read_text()
+    machine.program("builder", 'for last in "$@"; do :; done; mkdir -p "${last#--output=}/flair/1"; exit 7')
     assert machine.build()[0] == 7
-    assert machine.left() == []
+    assert machine.plans() == []
+    machine.program("builder", works)
+    assert machine.build() == (0, PUBLISHED)
 
 
-def test_a_build_that_is_stopped_leaves_no_half_engine(machine):
-    process = machine.start("build.sh", "builder", SLOW="30")
-    while not (machine.cache / ".partial-1").exists():
-        time.sleep(0.02)  # the script is another process: there is no clock to step
+def test_a_build_that_is_stopped_leaves_no_half_engine_and_lets_the_next_one_begin(machine):
+    process = machine.starts_building(SLOW="60")
+    machine.wait(lambda: machine.started == 1)
     process.terminate()
     assert machine.ended(process)[0] == 143
-    assert machine.left() == []
+    assert machine.plans() == []
+    assert machine.build() == (0, PUBLISHED)
 
 
-def test_a_build_that_is_killed_is_made_good_by_the_next(machine):
-    process = machine.start("build.sh", "builder", SLOW="30")
-    while not (machine.cache / ".partial-1").exists():
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)  # as a container ends: all of it
-    machine.ended(process)
-    assert machine.select(KEY)[0] == 1, "half an engine is none"
-    assert machine.build() == (0, f"published {KEY}\n")
-    assert machine.left() == ["a1a1"]
+def test_one_of_many_builds_and_the_others_find_its_engine(machine):
+    processes = [machine.starts_building(SLOW="1") for _ in range(5)]
+    said = sorted(machine.ended(process) for process in processes)
+    waited = f"another pod builds the engine {KEY}: waiting for it\nthe engine {KEY} is in the cache now\n"
+    assert said == sorted([(0, PUBLISHED), *[(0, waited)] * 4])
+    assert machine.started == 1
+    assert machine.plans() == [PLAN]
 
 
-def test_two_builds_at_once_leave_one_whole_engine(machine):
-    processes = [
-        machine.start("build.sh", "builder", SLOW="0.3", ENGINE_PARTIAL=str(machine.cache / f".partial-{n}"))
-        for n in range(2)
-    ]
-    said = [machine.ended(process) for process in processes]
-    assert [code for code, _ in said] == [0, 0]
-    assert sorted("another build was quicker" in text for _, text in said) == [False, True]
-    assert machine.left() == ["a1a1"]
-    assert sorted(path.name for path in (machine.cache / KEY).iterdir()) == ["identity", "repository"]
+def test_a_builder_that_is_killed_is_followed_by_one_of_those_who_wait_and_leaves_nothing(machine):
+    killed = machine.starts_building(SLOW="60")
+    machine.wait(lambda: machine.started == 1)
+    waiting = [machine.starts_building(ENGINE_LEASE_LOOKS="20") for _ in range(3)]
+    os.killpg(killed.pid, signal.SIGKILL)  # as a container ends: all of it
+    machine.ended(killed)
+    assert len(machine.plans()) == 1, "half an engine lies there"
+    assert machine.select(KEY)[0] == 1, "and is none"
+    said = [machine.ended(process) for process in waiting]
+    assert sorted(PUBLISHED in text for _, text in said) == [False, False, True]
+    assert [code for code, _ in said] == [0, 0, 0]
+    assert (machine.started, machine.builds) == (2, 1)
+    assert machine.plans() == [PLAN]
+
+
+def test_a_builder_whose_script_alone_is_killed_stops_beating(machine):
+    orphaning = machine.starts_building(SLOW="3")
+    machine.wait(lambda: machine.started == 1)
+    orphaning.kill()
+    assert machine.build(ENGINE_LEASE_LOOKS="5")[0] == 0
+    assert machine.started == 2
+    machine.ended(orphaning)
+    assert machine.plans() == [PLAN]
+
+
+def test_a_builder_at_work_is_never_taken_for_dead(machine):
+    """Its beat is looked at far more often than the lease is long."""
+    working = machine.starts_building(SLOW="4")
+    machine.wait(lambda: machine.started == 1)
+    waiting = machine.starts_building(ENGINE_LEASE_LOOKS="20")
+    assert machine.ended(working) == (0, PUBLISHED)
+    assert machine.ended(waiting)[0] == 0
+    assert machine.started == 1
+
+
+def test_a_builder_that_was_only_paused_gives_up_when_another_has_taken_over(machine):
+    paused = machine.starts_building(SLOW="60")
+    machine.wait(lambda: machine.started == 1)
+    os.killpg(paused.pid, signal.SIGSTOP)
+    slow = machine.starts_building(SLOW="4", ENGINE_LEASE_LOOKS="5")
+    machine.wait(lambda: machine.started == 2)
+    os.killpg(paused.pid, signal.SIGCONT)
+    code, said = machine.ended(paused)
+    assert code == 1
+    assert "another pod has taken the build" in said
+    assert machine.ended(slow) == (0, f"another pod builds the engine {KEY}: waiting for it\n{PUBLISHED}")
+    assert machine.plans() == [PLAN]
+
+
+def test_of_two_that_build_after_all_the_first_to_publish_wins(machine):
+    """What no claim rules out: the engine comes from elsewhere while this one is built."""
+    elsewhere = machine.folder / "elsewhere"
+    elsewhere.mkdir()
+    slower = machine.starts_building(SLOW="1")
+    machine.wait(lambda: machine.started == 1)
+    assert machine.build(ENGINE_CACHE=str(elsewhere)) == (0, PUBLISHED)
+    shutil.copytree(elsewhere / KEY, machine.cache / KEY)
+    assert machine.ended(slower) == (0, "another build was quicker; its engine stays\n")
+    assert machine.plans() == [PLAN]
+
+
+def test_a_build_that_hangs_is_given_up_and_frees_its_claim(machine):
+    code, said = machine.build(SLOW="60", ENGINE_DEADLINE_SECONDS="1")
+    assert code == 1
+    assert "took more than 1 s: see engines.deadlineSeconds" in said
+    assert machine.newest_claim().joinpath("beat").read_text() == "free\n"
+
+
+def test_pods_with_caches_of_their_own_all_build(machine):
+    caches = [machine.folder / f"own-{number}" for number in range(3)]
+    for cache in caches:
+        cache.mkdir()
+    processes = [machine.starts_building(SLOW="0.5", ENGINE_CACHE=str(cache)) for cache in caches]
+    assert [machine.ended(process) for process in processes] == [(0, PUBLISHED)] * 3
+    assert machine.builds == 3
+
+
+def test_an_engine_that_somebody_deleted_is_built_again(machine):
+    machine.build()
+    shutil.rmtree(machine.cache / "a1a1")
+    assert machine.build(ENGINE_LEASE_LOOKS="3")[0] == 0
+    assert machine.plans() == [PLAN]
+
+
+def test_a_cache_without_room_or_rights_is_named(machine):
+    (machine.cache / ".building").write_text("no folder can be made here")
+    code, said = machine.build()
+    assert code == 1
+    assert "is the cache writable, and is there room?" in said
+
+
+def test_a_checkpoint_at_a_url_is_downloaded_by_the_builder_alone_and_not_kept(machine):
+    scratch = machine.folder / "scratch"
+    scratch.mkdir()
+    machine.program("python", f'exec "{sys.executable}" "$@"')
+    source = machine.folder / "checkpoint"
+    given = {"ENGINE_URL": f"file://{source}", "ENGINE_SCRATCH": str(scratch)}
+    given["ENGINE_CHECKPOINT"] = str(scratch / "checkpoint")
+    assert machine.build(**given) == (0, PUBLISHED)
+    assert list(scratch.iterdir()) == []
+    source.unlink()
+    assert machine.build(**given) == (0, f"the engine {KEY} is in the cache already\n")
 
 
 def test_another_checkpoint_than_the_values_name_is_refused(machine):
@@ -215,91 +345,6 @@ def test_a_machine_without_a_gpu_needs_no_gpu_checks(machine):
     assert machine.select(KEY, **cpu)[0] == 0
 
 
-def test_the_job_hands_the_script_all_that_it_reads(rendered):
-    (job,) = of_kind(rendered("minimal"), "Job")[:1]
-    (build,) = job["spec"]["template"]["spec"]["containers"]
-    names = {entry["name"] for entry in build["env"]}
-    assert names >= {"ENGINE_CACHE", "ENGINE_KEY", "ENGINE_MODEL", "ENGINE_DIGEST", "ENGINE_CHECKPOINT",
-                     "ENGINE_PARTIAL", "ENGINE_GPU", "ENGINE_COMPUTE", "ENGINE_MIG", "ENGINE_TENSORRT"}  # fmt: skip
-    order = [entry["name"] for entry in build["env"]]
-    assert order.index("POD_UID") < order.index("ENGINE_PARTIAL"), "Kubernetes expands only what stands before"
-
-
-def test_triton_serves_what_the_jobs_build(rendered, shape):
-    objects = rendered(shape)
-    served, checked = set(), set()
-    for pod in pods(objects):
-        if "-triton-" in pod.owner:
-            (triton,) = pod.spec["containers"]
-            for argument in triton["args"]:
-                if argument.startswith("--model-repository="):
-                    served.add(argument.removeprefix("--model-repository=/engines/").removesuffix("/repository"))
-            checked |= set(pod.spec["initContainers"][0]["args"])
-    assert served == checked
-    built = {
-        entry["value"]
-        for pod in pods(objects)
-        for container in pod.spec["containers"]
-        for entry in container.get("env", [])
-        if entry["name"] == "ENGINE_KEY"
-    }
-    assert built == (set() if shape == "air-gapped" else served)
-
-
-def test_another_encoder_tensorrt_or_gpu_is_another_job_and_another_engine(rendered):
-    def job(values=None):
-        (found,) = [
-            item for item in of_kind(rendered("minimal", values), "Job") if "-engine-" in item["metadata"]["name"]
-        ]
-        return found["metadata"]["name"], found["metadata"]["annotations"]["eyestream.io/engine"]
-
-    name, key = job({})
-    assert job({"screening": {"graceSeconds": 40}}) == (name, key), "what is no part of the engine changes nothing"
-    for values in (
-        {"models": {"flair": {"digest": "0" * 64}}},
-        {"engines": {"tensorrt": "11.3.0"}},
-        {"gpus": {"h100": {"product": "NVIDIA-H100-NVL"}}},
-        {"gpus": {"h100": {"computeCapability": "9.1"}}},
-    ):
-        other_name, other_key = job(values)
-        assert other_name != name, values
-        assert other_key != key, values
-    other_name, same_key = job({"images": {"engines": {"tag": "2"}}})
-    assert (other_name != name, same_key) == (True, key), "a new builder runs, and finds the engine there"
-
-
-def test_one_engine_serves_every_pool_of_its_kind(rendered):
-    values = {"triton": {"pools": {"second": {"gpu": "h100", "models": ["flair"]}}}}
-    jobs = [item for item in of_kind(rendered("minimal", values), "Job") if "-engine-" in item["metadata"]["name"]]
-    assert len(jobs) == 1
-
-
-def test_the_checkpoint_comes_from_where_the_values_say(rendered):
-    def build(shape, values=None):
-        (job,) = [item for item in of_kind(rendered(shape, values), "Job") if "-engine-" in item["metadata"]["name"]]
-        spec = job["spec"]["template"]["spec"]
-        return spec, spec["containers"][0]["args"]
-
-    spec, args = build("minimal")
-    assert "--checkpoint=/checkpoints/flair/model.safetensors" in args
-    assert {"name": "checkpoints", "persistentVolumeClaim": {"claimName": "checkpoints", "readOnly": True}} in spec[
-        "volumes"
-    ]
-
-    spec, args = build("mtls-scram")
-    (fetch,) = spec["initContainers"]
-    assert fetch["command"] == ["python", "/scripts/fetch.py", "s3://checkpoints/ret-clip.pt", "/scratch/checkpoint"]
-    assert fetch["envFrom"] == [{"secretRef": {"name": "checkpoint-store"}}]
-    assert "--checkpoint=/scratch/checkpoint" in args
-
-    spec, args = build("dev")
-    assert not [argument for argument in args if argument.startswith("--checkpoint")]
-
-    spec, args = build("air-gapped", {"engines": {"mode": "job"}})
-    (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "checkpoints"]
-    assert volume["image"]["reference"].startswith("registry.hospital.example/checkpoints@sha256:")
-
-
 def test_the_download_writes_the_whole_file(tmp_path):
     source = tmp_path / "checkpoint"
     source.write_bytes(b"x" * 100_000)
@@ -307,15 +352,3 @@ def test_the_download_writes_the_whole_file(tmp_path):
     command = [sys.executable, str(SCRIPTS / "fetch.py"), f"file://{source}", str(target)]
     assert subprocess.run(command, check=False).returncode == 0
     assert target.read_bytes() == source.read_bytes()
-
-
-def test_kueue_and_jobset_only_when_asked_for(rendered):
-    assert not of_kind(rendered("minimal"), "JobSet")
-    assert "kueue" not in str(rendered("minimal"))
-    sets = of_kind(rendered("mig"), "JobSet")
-    assert len(sets) == 1
-    assert sets[0]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu-builds"
-    assert len(sets[0]["spec"]["replicatedJobs"]) == 2
-    assert not [item for item in of_kind(rendered("mig"), "Job") if "-engine-" in item["metadata"]["name"]]
-    policy = named(rendered("minimal"), "NetworkPolicy", "-engines")
-    assert policy["spec"]["egress"] == []

@@ -47,7 +47,7 @@ def test_pain_5_a_plan_never_runs_on_another_gpu(rendered, shape):
     for pod in pods(rendered(shape)):
         if "-triton-" not in pod.owner:
             continue
-        (check,) = pod.spec["initContainers"]
+        *builds, check = pod.spec["initContainers"]
         env = {entry["name"]: entry["value"] for entry in check["env"]}
         gpu = [key for key in check["resources"].get("limits", {}) if key.startswith("nvidia.com/")]
         for key in check["args"]:
@@ -55,6 +55,7 @@ def test_pain_5_a_plan_never_runs_on_another_gpu(rendered, shape):
                 assert key.endswith("/cpu")
             else:
                 assert gpu, "the check must see the GPU that Triton will have"
+                assert all(gpu[0] in build["resources"]["limits"] for build in builds), "and so must the builds"
                 assert pod.spec["nodeSelector"]["nvidia.com/gpu.product"].startswith(env["ENGINE_GPU"])
                 for part in (
                     env["ENGINE_GPU"].lower(),

@@ -124,7 +124,18 @@ WRONG = {
         {"engines": {"mode": "prebuilt"}}, "name the claim that was filled with engines"),
     "a queue for nothing": (
         {"engines": {"mode": "prebuilt", "queue": "q", "cache": {"claim": "c"}}},
-        "nothing is built, so nothing can queue"),
+        "engines.queue is set and engines.mode is prebuilt: only Jobs can queue"),
+    "a queue for pods that serve": (
+        {"engines": {"queue": "q"}}, "set engines.mode to job or jobset, or remove engines.queue"),
+    "a priority of builds in place": (
+        {"engines": {"priorityClassName": "high"}}, "a pod of Triton that builds needs no second GPU"),
+    "a builder that nobody knows": ({"engines": {"mode": "pod"}}, "value must be one of 'in-place', 'job'"),
+    "Jobs that fill caches of pods": (
+        {"engines": {"mode": "job", "cache": {"perPod": True}}}, "only a pod that builds can fill its own cache"),
+    "a claim of each pod's own": (
+        {"engines": {"cache": {"perPod": True, "claim": "c"}}}, "a cache of each pod's own is no claim"),
+    "engines among the checkpoints": (
+        {"engines": {"cache": {"claim": "checkpoints"}}}, "Kubernetes mounts no claim twice in one pod"),
     "two checkpoints": (
         _checkpoint(claim="c", path="f", url="https://x/f"), "models.flair.checkpoint names 2 sources"),
     "no checkpoint": (_checkpoint(path="f"), "models.flair.checkpoint names 0 sources: write exactly one"),

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 import pytest
 from chartkit import tools
 from controlplane.cluster import Failed
-from sites import PREBUILT, Site, Watching, wait_until
+from sites import PREBUILT, Object, Site, Watching, wait_until
 
 FULL = {"triton": {"pools": {"main": {"replicas": 3}}}}
 """As many pods as three nodes have GPUs; the engine was built before."""
 FILLED = {**FULL, "engines": PREBUILT}
+
+JOBS = {"mode": "job"}
 
 DRAIN = ("--ignore-daemonsets", "--delete-emptydir-data")
 
@@ -71,7 +73,7 @@ def test_pain_3_a_drain_of_a_full_fleet_is_refused_a_second_pod(site: Site):
     site.plane.kubectl("drain", nodes[1], *DRAIN, "--timeout=30s", "--dry-run=server")
 
 
-def test_slices_and_shares_of_gpus_are_found_where_they_are(site: Site):
+def test_pain_16_slices_and_shares_of_gpus_are_found_where_they_are(site: Site):
     slices = {"nvidia.com/mig-2g.20gb": 3}
     (sliced,) = site.nodes(1, product="NVIDIA-A100-SXM4-80GB", resources=slices, tainted=True)
     (shared,) = site.nodes(1, product="NVIDIA-L4-SHARED", resources={"nvidia.com/gpu.shared": 4})
@@ -82,7 +84,7 @@ def test_slices_and_shares_of_gpus_are_found_where_they_are(site: Site):
     assert sorted(placed) == sorted([("slices", sliced)] * 3 + [("shared", shared)] * 2)
 
 
-def test_without_a_free_gpu_a_build_waits_for_pods_that_wait_for_it(site: Site):
+def test_without_a_free_gpu_a_job_waits_for_pods_that_wait_for_it(site: Site):
     """What `engines.priorityClassName` is for, so that the test below could fail."""
     site.nodes(3)
     site.install(values=FILLED)
@@ -103,9 +105,9 @@ def test_with_a_class_above_tritons_a_full_fleet_makes_room_for_a_build_and_fill
     assert min(watching.counts) == 2, "one made room and no more"
 
 
-def built(**more: object) -> dict[str, object]:
+def built(**more: object) -> Object:
     """The full fleet, with a Job that builds its engine."""
-    return {**FULL, "engines": {"cache": PREBUILT["cache"], **more}}
+    return {**FULL, "engines": {**JOBS, "cache": PREBUILT["cache"], **more}}
 
 
 @contextlib.contextmanager
@@ -130,12 +132,12 @@ def test_another_spec_is_another_engine_job_and_the_old_one_is_pruned(site: Site
         found = site.plane.api.items(site.of("batch/v1", "jobs"))
         return {job["metadata"]["name"] for job in found if "-engine-" in job["metadata"]["name"]}
 
-    site.install()
+    site.install(values={"engines": JOBS})
     first = jobs()
     assert len(first) == 1
-    site.upgrade()
+    site.upgrade(values={"engines": JOBS})
     assert jobs() == first, "the same spec builds nothing"
-    site.upgrade(values={"engines": {"tensorrt": "11.3.0"}})
+    site.upgrade(values={"engines": {**JOBS, "tensorrt": "11.3.0"}})
     second = jobs()
     assert len(second) == 1
     assert second.isdisjoint(first)

@@ -40,12 +40,106 @@
 {{- toJson $flavours }}
 {{- end }}
 
-{{- /* The spec of a Job that builds one engine. Takes root, key, model (a name), kind (a name). */}}
-{{- define "eyestream.engineJobSpec" -}}
+{{- /* The volume that engines are in. */}}
+{{- define "eyestream.engineVolume" -}}
+- name: engines
+  {{- if .Values.engines.cache.perPod }}
+  emptyDir: {sizeLimit: {{ .Values.engines.cache.size }}}
+  {{- else }}
+  persistentVolumeClaim: {claimName: {{ include "eyestream.engineClaim" . }}}
+  {{- end }}
+{{- end }}
+
+{{- /* What a build mounts beside the cache: each claim or image once, however many models come from it, since Kubernetes
+mounts no claim twice in one pod (kubernetes #51853). Takes root and models (names). */}}
+{{- define "eyestream.buildVolumes" -}}
+{{- $root := .root }}
+- name: scratch
+  emptyDir: {}
+{{- $known := dict }}
+{{- range .models }}
+{{- with (get $root.Values.models .).checkpoint }}
+{{- $name := include "eyestream.checkpointVolume" . }}
+{{- if and $name (not (hasKey $known $name)) }}
+{{- $_ := set $known $name true }}
+- name: {{ $name }}
+  {{- if .claim }}
+  persistentVolumeClaim: {claimName: {{ .claim }}, readOnly: true}
+  {{- else }}
+  image: {reference: {{ .image | quote }}, pullPolicy: {{ $root.Values.images.pullPolicy }}}
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Nothing for a checkpoint that is in the image or downloaded. Takes a model's checkpoint. */}}
+{{- define "eyestream.checkpointVolume" -}}
+{{- with default .image .claim }}checkpoints-{{ sha256sum . | trunc 8 }}{{ end }}
+{{- end }}
+
+{{- /* Not empty where a model that some pool serves comes from a URL. */}}
+{{- define "eyestream.downloads" -}}
+{{- range .Values.triton.pools }}{{ range .models }}{{ with (get $.Values.models .).checkpoint.url }}{{ . }}{{ end }}{{ end }}{{ end }}
+{{- end }}
+
+{{- /* The container that builds one engine where it is missing. Takes root, name, key, model (a name), kind (a name). */}}
+{{- define "eyestream.buildContainer" -}}
 {{- $root := .root }}
 {{- $gpu := get $root.Values.gpus .kind }}
 {{- $model := get $root.Values.models .model }}
 {{- $checkpoint := $model.checkpoint }}
+{{- $file := ternary "/scratch/checkpoint" (printf "/checkpoints/%s" $checkpoint.path) (not (empty $checkpoint.url)) }}
+- name: {{ .name }}
+  image: {{ include "eyestream.image" (dict "root" $root "image" "engines") }}
+  imagePullPolicy: {{ $root.Values.images.pullPolicy }}
+  {{- include "eyestream.containerSecurity" $root | nindent 2 }}
+  command: [sh, /scripts/build.sh]
+  args:
+    - eyestream-engines
+    - build
+    - {{ default .model $model.encoder }}
+    {{- if not $checkpoint.bundled }}
+    - --checkpoint={{ $file }}
+    {{- end }}
+    - --name={{ .model }}
+    {{- with $root.Values.engines.args }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  env:
+    - {name: ENGINE_KEY, value: {{ .key | quote }}}
+    - {name: ENGINE_MODEL, value: {{ .model | quote }}}
+    - {name: ENGINE_DIGEST, value: {{ $model.digest | quote }}}
+    {{- if not $checkpoint.bundled }}
+    - {name: ENGINE_CHECKPOINT, value: {{ $file }}}
+    {{- end }}
+    {{- with $checkpoint.url }}
+    - {name: ENGINE_URL, value: {{ . | quote }}}
+    {{- end }}
+    - {name: ENGINE_SCRATCH, value: /scratch}
+    - {name: ENGINE_DEADLINE_SECONDS, value: {{ $root.Values.engines.deadlineSeconds | int | quote }}}
+    {{- include "eyestream.engineEnv" (dict "root" $root "gpu" $gpu) | nindent 4 }}
+    - {name: HOME, value: /tmp}
+    - {name: TMPDIR, value: /scratch}
+  {{- if and $checkpoint.url $root.Values.engines.urlSecret.name }}
+  envFrom: [{secretRef: {name: {{ $root.Values.engines.urlSecret.name }}}}]
+  {{- end }}
+  resources:
+    {{- include "eyestream.resources" (dict "resources" $root.Values.engines.resources "gpu" $gpu) | nindent 4 }}
+  volumeMounts:
+    - {name: engines, mountPath: /engines}
+    - {name: scripts, mountPath: /scripts, readOnly: true}
+    - {name: scratch, mountPath: /scratch}
+    - {name: tmp, mountPath: /tmp}
+    {{- with include "eyestream.checkpointVolume" $checkpoint }}
+    - {name: {{ . }}, mountPath: /checkpoints, readOnly: true}
+    {{- end }}
+{{- end }}
+
+{{- /* The spec of a Job that builds one engine. Takes root, key, model (a name), kind (a name). */}}
+{{- define "eyestream.engineJobSpec" -}}
+{{- $root := .root }}
+{{- $gpu := get $root.Values.gpus .kind }}
 backoffLimit: {{ $root.Values.engines.backoffLimit }}
 activeDeadlineSeconds: {{ $root.Values.engines.deadlineSeconds }}
 template:
@@ -58,80 +152,13 @@ template:
     {{- . | nindent 4 }}
     {{- end }}
     restartPolicy: Never
-    {{- if $checkpoint.url }}
-    initContainers:
-      - name: fetch
-        image: {{ include "eyestream.image" (dict "root" $root "image" "engines") }}
-        imagePullPolicy: {{ $root.Values.images.pullPolicy }}
-        {{- include "eyestream.containerSecurity" $root | nindent 8 }}
-        command: [python, /scripts/fetch.py, {{ $checkpoint.url | quote }}, /scratch/checkpoint]
-        {{- with $root.Values.engines.urlSecret.name }}
-        envFrom: [{secretRef: {name: {{ . }}}}]
-        {{- end }}
-        resources:
-          requests: {cpu: 100m, memory: 256Mi}
-          limits: {memory: 1Gi}
-        volumeMounts:
-          - {name: scripts, mountPath: /scripts, readOnly: true}
-          - {name: scratch, mountPath: /scratch}
-          - {name: tmp, mountPath: /tmp}
-    {{- end }}
     containers:
-      - name: build
-        image: {{ include "eyestream.image" (dict "root" $root "image" "engines") }}
-        imagePullPolicy: {{ $root.Values.images.pullPolicy }}
-        {{- include "eyestream.containerSecurity" $root | nindent 8 }}
-        command: [sh, /scripts/build.sh]
-        args:
-          - eyestream-engines
-          - build
-          - {{ default .model $model.encoder }}
-          {{- if $checkpoint.url }}
-          - --checkpoint=/scratch/checkpoint
-          {{- else if not $checkpoint.bundled }}
-          - --checkpoint=/checkpoints/{{ $checkpoint.path }}
-          {{- end }}
-          - --name={{ .model }}
-          - --output=$(ENGINE_PARTIAL)/repository
-          {{- with $root.Values.engines.args }}
-          {{- toYaml . | nindent 10 }}
-          {{- end }}
-        env:
-          - name: POD_UID
-            valueFrom: {fieldRef: {fieldPath: metadata.uid}}
-          - {name: ENGINE_KEY, value: {{ .key | quote }}}
-          - {name: ENGINE_MODEL, value: {{ .model | quote }}}
-          - {name: ENGINE_DIGEST, value: {{ $model.digest | quote }}}
-          - {name: ENGINE_PARTIAL, value: /engines/.partial-$(POD_UID)}
-          {{- if not $checkpoint.bundled }}
-          - {name: ENGINE_CHECKPOINT, value: {{ ternary "/scratch/checkpoint" (printf "/checkpoints/%s" $checkpoint.path) (not (empty $checkpoint.url)) }}}
-          {{- end }}
-          {{- include "eyestream.engineEnv" (dict "root" $root "gpu" $gpu) | nindent 10 }}
-          - {name: HOME, value: /tmp}
-        resources:
-          {{- include "eyestream.resources" (dict "resources" $root.Values.engines.resources "gpu" $gpu) | nindent 10 }}
-        volumeMounts:
-          - {name: engines, mountPath: /engines}
-          - {name: scripts, mountPath: /scripts, readOnly: true}
-          - {name: scratch, mountPath: /scratch}
-          - {name: tmp, mountPath: /tmp}
-          {{- if or $checkpoint.claim $checkpoint.image }}
-          - {name: checkpoints, mountPath: /checkpoints, readOnly: true}
-          {{- end }}
+      {{- include "eyestream.buildContainer" (merge (dict "name" "build") .) | trim | nindent 6 }}
     volumes:
-      - name: engines
-        persistentVolumeClaim: {claimName: {{ include "eyestream.engineClaim" $root }}}
+      {{- include "eyestream.engineVolume" $root | trim | nindent 6 }}
+      {{- include "eyestream.buildVolumes" (dict "root" $root "models" (list .model)) | trim | nindent 6 }}
       - name: scripts
         configMap: {name: {{ include "eyestream.fullname" $root }}-engines}
-      - name: scratch
-        emptyDir: {}
       - name: tmp
         emptyDir: {}
-      {{- if $checkpoint.claim }}
-      - name: checkpoints
-        persistentVolumeClaim: {claimName: {{ $checkpoint.claim }}, readOnly: true}
-      {{- else if $checkpoint.image }}
-      - name: checkpoints
-        image: {reference: {{ $checkpoint.image | quote }}, pullPolicy: {{ $root.Values.images.pullPolicy }}}
-      {{- end }}
 {{- end }}

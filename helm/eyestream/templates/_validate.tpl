@@ -172,15 +172,33 @@
 {{- end }}
 
 {{- define "eyestream.validateEngines" -}}
+{{- $jobs := has .Values.engines.mode (list "job" "jobset") }}
 {{- with .Values.engines }}
-{{- if and $.Values.triton.pools (not .cache.claim) (not (has "ReadWriteMany" .cache.accessModes)) (not .cache.singleNode) }}
-{{- fail "engines.cache.accessModes has no ReadWriteMany: builders and Triton run on several nodes. Use a storage class that has it, or set engines.cache.singleNode to true on a cluster of one node." }}
+{{- if and .cache.perPod (ne .mode "in-place") }}
+{{- fail (printf "engines.cache.perPod is true and engines.mode is %s: only a pod that builds can fill its own cache; set engines.mode to in-place, or perPod to false." .mode) }}
+{{- end }}
+{{- if and .cache.perPod .cache.claim }}
+{{- fail (printf "engines.cache.perPod is true and engines.cache.claim is %s: a cache of each pod's own is no claim; remove one of the two." .cache.claim) }}
+{{- end }}
+{{- if and $.Values.triton.pools (not .cache.claim) (not .cache.perPod) (not (has "ReadWriteMany" .cache.accessModes)) (not .cache.singleNode) }}
+{{- fail "engines.cache.accessModes has no ReadWriteMany: builders and Triton run on several nodes. Use a storage class that has it, set engines.cache.perPod to true so that each pod builds for itself, or set engines.cache.singleNode to true on a cluster of one node." }}
 {{- end }}
 {{- if and (eq .mode "prebuilt") (not .cache.claim) $.Values.triton.pools }}
 {{- fail "engines.mode is prebuilt and engines.cache.claim is empty: name the claim that was filled with engines." }}
 {{- end }}
-{{- if and (eq .mode "prebuilt") .queue }}
-{{- fail "engines.mode is prebuilt and engines.queue is set: nothing is built, so nothing can queue; remove engines.queue." }}
+{{- if and (not $jobs) .queue }}
+{{- fail (printf "engines.queue is set and engines.mode is %s: only Jobs can queue; set engines.mode to job or jobset, or remove engines.queue." .mode) }}
+{{- end }}
+{{- if and (not $jobs) .priorityClassName }}
+{{- fail (printf "engines.priorityClassName is set and engines.mode is %s: only Jobs have it; set engines.mode to job or jobset, or remove it, as a pod of Triton that builds needs no second GPU." .mode) }}
+{{- end }}
+{{- if and (ne .mode "prebuilt") .cache.claim }}
+{{- $claim := .cache.claim }}
+{{- range $name, $model := $.Values.models }}
+{{- if eq (default "" $model.checkpoint.claim) $claim }}
+{{- fail (printf "models.%s.checkpoint.claim and engines.cache.claim are both %s: Kubernetes mounts no claim twice in one pod; put checkpoints on a claim of their own." $name $claim) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
