@@ -174,6 +174,23 @@ class RetFiner(Table):
         return self
 
 
+class VisionFmDecoder(Table):
+    """VisionFM's plain vision transformer, and behind it the decoder of masks that its authors train on it.
+
+    `width`, `depth`, `heads`, `patch`, `position_grids`: the encoder's, as of a `vit`.
+    `classes`: of the masks; one is a probability by itself, several exclude each other.
+    """
+
+    family: Literal["visionfm-decoder"]
+    width: Positive
+    depth: Literal[12, 24]
+    heads: Positive
+    patch: Literal[16]
+    position_grids: tuple[Positive, ...] = ()
+    classes: Positive
+
+
 Architecture = Annotated[
-    Demo | Vit | Flair | Clip | Octcube | VisionUnite | RetinaVlm | RetFiner, Field(discriminator="family")
+    Demo | Vit | Flair | Clip | Octcube | VisionUnite | RetinaVlm | RetFiner | VisionFmDecoder,
+    Field(discriminator="family"),
 ]

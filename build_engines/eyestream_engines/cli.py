@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from eyestream.errors import EyestreamError
+from eyestream_engines import joining
 from eyestream_engines.heads import commands
 from eyestream_engines.reporting.commands import gpu, report
 from eyestream_engines.spec import EncoderFile, names
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(commands.app, name="head")
 for command in (report, gpu):
     app.command()(command)
+app.command("join")(joining.command)
 
 out = Console()
 err = Console(stderr=True)
@@ -59,7 +61,7 @@ def list_() -> None:
             " ".join(encoder.modalities),
             f"{frames}{size}",
             str(encoder.output.dim),
-            encoder.input.served_by.partition(":")[0],
+            encoder.served_by.partition(":")[0],
             encoder.licence,
         )
     (out if out.is_terminal else Console(width=_WIDE)).print(table)
@@ -69,7 +71,7 @@ def list_() -> None:
 def describe(name: Name) -> None:
     """One encoder: where its weights are, their format, preparation, pooling, bounds."""
     encoder = EncoderFile.load(name)
-    out.print(f"{'used by':32} {encoder.input.served_by}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"{'used by':32} {encoder.served_by}", markup=False, highlight=False, soft_wrap=True)
     for key, value in _flat(encoder.model_dump(exclude_none=True)):
         out.print(f"{key:32} {value}", markup=False, highlight=False, soft_wrap=True)
 

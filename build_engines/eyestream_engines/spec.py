@@ -14,7 +14,7 @@ from eyestream.decoding.preprocessing import Preprocessing
 from eyestream.encoders.base import COLOURS
 from eyestream.errors import Misconfigured
 from eyestream.records import Digest, Slug, digest
-from eyestream_engines.architectures import Architecture, Positive, Table
+from eyestream_engines.architectures import Architecture, Positive, Table, VisionFmDecoder
 
 SHELF: Final = Path(__file__).resolve().parents[1]
 """The folder that holds encoders/, parity/ and the checkpoints that lie in the repository."""
@@ -59,6 +59,16 @@ class Checkpoint(Table):
     ignored: tuple[str, ...] = ()
     part: str | None = None
     file: str | None = None
+
+
+class Parts(Table):
+    """Of a checkpoint that is published as two files, an encoder and what was trained on it: their outer keys.
+
+    `eyestream-engines join` makes the one file that an engine is built from, with the outer keys of `checkpoint`.
+    """
+
+    encoder: str
+    decoder: str
 
 
 class Text(Table):
@@ -114,7 +124,7 @@ class Input(Table):
 
     @property
     def served_by(self) -> str:
-        """Whether the line can use the engine, or only a caller of Triton; in words for a person."""
+        """Whether the line sends such pictures, or only a caller of Triton does; in words for a person."""
         if self.frames is not None:
             return f"Triton alone: it reads volumes of {self.frames} B-scans, and the line sends single pictures"
         if self.channels != COLOURS:
@@ -180,6 +190,7 @@ class EncoderFile(Table):
     parity_preprocessing: str = "main"
     published: Published | None = None
     checkpoint: Checkpoint
+    parts: Parts | None = None
     architecture: Architecture
     text: Text | None = None
     wording: Wording | None = None
@@ -207,6 +218,13 @@ class EncoderFile(Table):
             return cls.model_validate(tomllib.loads(path.read_text("utf-8")))
         except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
             raise Misconfigured(f"{path}: {error}") from None
+
+    @property
+    def served_by(self) -> str:
+        """Whether the line can use the engine, or only a caller of Triton; in words for a person."""
+        if isinstance(self.architecture, VisionFmDecoder):
+            return "Triton alone: it gives masks, and the line scores vectors"
+        return self.input.served_by
 
     @property
     def checkpoint_path(self) -> Path:

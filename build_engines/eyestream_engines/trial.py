@@ -17,7 +17,7 @@ from eyestream.errors import Misconfigured
 from eyestream.programmes import Programme
 from eyestream.programmes.uncalibrated import BEYOND, POINT, of_labels, uncalibrated
 from eyestream_engines import building, checkpoints, files
-from eyestream_engines.architectures import Octcube, VisionUnite, Vit
+from eyestream_engines.architectures import Octcube, VisionFmDecoder, VisionUnite, Vit
 from eyestream_engines.building import Built, Told
 from eyestream_engines.compilers.onnx import OnnxRuntime
 from eyestream_engines.heads import published, zeroshot
@@ -65,7 +65,7 @@ def require(encoder: EncoderFile, asked: Asked) -> None:
     """Say what stands in the way before anything long is done."""
     if encoder.name == _DEMO:
         raise Misconfigured(f"{_DEMO} is the demonstration's own encoder, with operating points: `make demo`")
-    if (served := encoder.input.served_by) != "the line":
+    if (served := encoder.served_by) != "the line":
         raise Misconfigured(
             f"the demonstration sends single pictures through the line, and {encoder.name} is for {served}"
         )
@@ -86,11 +86,16 @@ def require(encoder: EncoderFile, asked: Asked) -> None:
         )
 
 
-def scores_from(encoder: EncoderFile) -> Literal["texts", "classifier", ""]:
-    """What in the published files scores an embedding; nothing where a probe must be fitted first."""
+def scores_from(encoder: EncoderFile) -> Literal["texts", "classifier", "mask", ""]:
+    """What in the published files scores an embedding; nothing where a probe must be fitted first.
+
+    `mask`: it gives no embedding, and nothing scores it.
+    """
     if encoder.wording is not None:
         return "texts"
     facts = encoder.architecture
+    if isinstance(facts, VisionFmDecoder):
+        return "mask"
     classes = isinstance(facts, Octcube) and facts.classes is not None
     layers = isinstance(facts, Vit) and facts.classifier is not None
     return "classifier" if classes or layers or isinstance(facts, VisionUnite) else ""

@@ -98,6 +98,7 @@ def run(*arguments):
         (("nobody",), "there is no encoder"),
         (("flair",), "not ours to ship"),
         (("octcube",), "reads volumes"),
+        (("visionfm-fundus-segmentation",), "gives masks"),
         (("retfound-cfp",), r"holds no classifier(.|\n)*head probe retfound-cfp"),
         (("eyestream-demo",), "make demo"),
         (("retfound-classifier",), "LABELS=a,b,c"),
@@ -122,3 +123,4 @@ def test_every_encoder_is_scored_by_texts_by_its_classifier_or_by_a_probe():
     assert found["flair"] == found["ret-clip"] == found["eyeclip"] == found["vilref"] == "texts"
     assert found["visionunite"] == found["retfound-classifier"] == found["octcube-multitask"] == "classifier"
     assert found["retfound-cfp"] == found["octcube"] == ""
+    assert found["visionfm-fundus-segmentation"] == "mask"

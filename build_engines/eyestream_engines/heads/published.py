@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from eyestream.banks.head import Provenance, ScoreHead
 from eyestream.errors import Misconfigured
 from eyestream.records import Digest
-from eyestream_engines.architectures import Octcube, VisionUnite, Vit
+from eyestream_engines.architectures import Octcube, VisionFmDecoder, VisionUnite, Vit
 from eyestream_engines.families import octcube, visionunite, vit
 from eyestream_engines.heads.classes import Arrangement, Classes, linear, named
 from eyestream_engines.spec import EncoderFile
@@ -47,6 +47,8 @@ def head(
         assert isinstance(last, nn.Linear)
         arrangement: Arrangement = "sigmoid" if last.out_features == 1 else "softmax"
         return _of(last, named(_given(labels, last.out_features, encoder), arrangement), provenance)
+    if isinstance(facts, VisionFmDecoder):
+        raise Misconfigured(f"{encoder.name} gives masks, which no ScoreHead reads: ask its engine through Triton")
     raise Misconfigured(f"{encoder.name} holds no classifier: fit a linear probe on its embeddings")
 
 

@@ -54,7 +54,7 @@ _WITHOUT = {
     "inferred": "its authors' code was not run.",
     "assumed": "nothing of it is published; its network is that of the layout it is assumed to have.",
 }
-_FROM = {"texts": "texts", "classifier": "its classifier", "": "a probe"}
+_FROM = {"texts": "texts", "classifier": "its classifier", "mask": "nothing: masks", "": "a probe"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,8 +86,9 @@ def test_every_hash_in_an_encoder_file_is_one(name: str) -> None:
 
 
 def test_an_encoder_says_whether_the_line_can_use_it() -> None:
-    told = {name: EncoderFile.load(name).input.served_by for name in NAMES}
+    told = {name: EncoderFile.load(name).served_by for name in NAMES}
     assert told["octcube"] == "Triton alone: it reads volumes of 60 B-scans, and the line sends single pictures"
+    assert told["visionfm-fundus-segmentation"] == "Triton alone: it gives masks, and the line scores vectors"
     assert told["octcube-ir-enface"] == told["retinavlm"] == "the line"
     volumes = {"octcube", "octcube-ir", "octcube-ef", "octcube-multitask"}
-    assert {name for name, by in told.items() if by != "the line"} == volumes
+    assert {name for name, by in told.items() if by != "the line"} == volumes | {"visionfm-fundus-segmentation"}
