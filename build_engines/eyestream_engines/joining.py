@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -22,14 +23,15 @@ def join(encoder: EncoderFile, body: Path, decoder: Path, output: Path) -> Diges
     """Write both files' tensors to `output`, as safetensors, whole or not at all; returns the sha256 of its bytes.
 
     The same tensors always give the same bytes. Only what the engine is made of is written. Raises Misconfigured, with
-    every fault of both and with what each file is, when they are not the parts of the encoder.
+    every fault of both and with what each file is, when they are not the parts of the encoder; and when `output` cannot
+    be written or is one of them.
     """
-    from safetensors.torch import save_file
-
     from eyestream_engines import checkpoints, files
 
     if encoder.parts is None:
         raise Misconfigured(f"the weights of {encoder.name} are one file already: build it with that")
+    if output.exists() and any(output.samefile(path) for path in (body, decoder) if path.exists()):
+        raise Misconfigured(f"{output} is one of the files to join, and would be written over: name another")
     held = {path: files.read(path) for path in (body, decoder)}
     together = _together(encoder, encoder.parts, held[body], held[decoder])
     fit = checkpoints.compare(encoder, checkpoints.unwrap(encoder, together))
@@ -45,13 +47,7 @@ def join(encoder: EncoderFile, body: Path, decoder: Path, output: Path) -> Diges
     used = checkpoints.select(encoder, together, source=f"{body} with {decoder}")
     prefix = encoder.checkpoint.beside["decoder"]
     named = {name if name.startswith(prefix) else f"encoder.{name}": value for name, value in used.items()}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    new = output.with_name(f"{output.name}.new")
-    try:
-        save_file({name: value.contiguous() for name, value in named.items()}, new)
-        new.replace(output)
-    finally:
-        new.unlink(missing_ok=True)
+    _save({name: value.contiguous() for name, value in named.items()}, output)
     return files.digest(output)
 
 
@@ -80,6 +76,22 @@ def _part(encoder: EncoderFile, wrapper: str, held: Mapping[str, Any]) -> dict[s
 
     told = encoder.checkpoint.model_copy(update={"wrapper": wrapper, "beside": {}})
     return checkpoints.unwrap(encoder.model_copy(update={"checkpoint": told}), held)
+
+
+def _save(tensors: Mapping[str, Tensor], output: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    new = output.with_name(f"{output.name}.new")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        save_file(dict(tensors), new)
+        new.replace(output)
+    except (OSError, SafetensorError) as error:
+        raise Misconfigured(f"{output} cannot be written: {error}") from None
+    finally:
+        with contextlib.suppress(OSError):  # moved, or never begun
+            new.unlink()
 
 
 def _what(held: Mapping[str, Any]) -> str:

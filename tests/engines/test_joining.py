@@ -102,6 +102,30 @@ def test_a_decoder_whose_numbers_are_sick_is_refused(encoder, parts, tmp_path):
         joining.join(encoder, parts[0], tmp_path / "decoder.pth", tmp_path / "joined.safetensors")
 
 
+def test_a_file_to_join_is_never_written_over(encoder, parts, tmp_path):
+    before = files.digest(parts[1])
+    with pytest.raises(Misconfigured, match="would be written over"):
+        joining.join(encoder, *parts, parts[1])
+    assert files.digest(parts[1]) == before
+
+
+def test_a_place_that_cannot_be_written_is_told_and_left_as_it_was(encoder, parts, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(Misconfigured, match="folder cannot be written"):
+        joining.join(encoder, *parts, tmp_path / "folder")
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(Misconfigured, match="cannot be written"):
+        joining.join(encoder, *parts, tmp_path / "file" / "joined.safetensors")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_joined_file_is_known_for_what_it_is():
+    held = Case.open(PARITY / "visionfm_segmentation").file()
+    flat = {f"{part}.{name}": value for part, tensors in held.items() for name, value in tensors.items()}
+    for form in (held, flat):
+        assert [fit.encoder.name for fit in checkpoints.fits(form) if fit.whole] == [FULL]
+
+
 def test_an_encoder_of_one_file_has_nothing_to_join(parts, tmp_path):
     with pytest.raises(Misconfigured, match="one file already"):
         joining.join(EncoderFile.load("visionfm-fundus"), *parts, tmp_path / "joined.safetensors")
