@@ -180,7 +180,10 @@ class Telemetry(_Section):
     metrics_host: str = "127.0.0.1"
     """Address the metrics are served on."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Port the metrics are served on; 0 takes a free one, written to `members`."""
+    """Port the metrics are served on; 0 takes a free one, written to `members`.
+
+    Of several processes or replicas of the results service each takes the next.
+    """
     members: Path | None = None
     """Folder where each worker on this machine leaves its metrics address, for `eyestream status`."""
 

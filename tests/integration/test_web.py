@@ -325,8 +325,11 @@ def test_a_killed_service_leaves_no_process_behind_on_its_port(ground: Ground, t
 
 
 @pytest.mark.serve
-def test_ray_serve_hosts_the_same_service(ground: Ground, lot: list[Parcel], tmp_path: Path):
-    [port] = free_ports(1)
+def test_ray_serve_hosts_the_same_service(
+    ground: Ground, lot: list[Parcel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    port, figures = free_ports(2)
+    monkeypatch.setenv("EYESTREAM_TELEMETRY__METRICS_PORT", str(figures))
     with serving(ground, tmp_path, "--serve", port=port) as service:
         answers = [service.get(f"/v1/exams/{parcel.meta.exam_id}") for parcel in lot[::4]]
         assert [answer.status_code for answer in answers] == [200] * 6, answers[0].text
@@ -342,6 +345,9 @@ def test_ray_serve_hosts_the_same_service(ground: Ground, lot: list[Parcel], tmp
         assert service.client.delete(f"/v1/exams/{exam}/claim").status_code == 200
         [(_, name, event)] = events(service, 1, last=start)
         assert (name, event["deed"]) == ("read", "released")
+        told = httpx.get(f"http://127.0.0.1:{figures}/metrics").text
+        counted = 'eyestream_web_requests_total{method="GET",route="/v1/exams/{exam_id}",status="200"} 6.0'
+        assert counted in told.splitlines()
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(60) == 0
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eyestream.apps import web_wiring
+from eyestream.apps.web_metrics import exposed
 from eyestream.errors import Misconfigured
 from eyestream.settings import Settings
 from eyestream.telemetry import Verb, WebMetrics
@@ -44,7 +45,6 @@ async def _serve(
 ) -> None:
     """Answer until SIGTERM. Raises RuntimeError when a child ended before: whoever keeps this one starts it anew."""
     import uvicorn
-    from prometheus_client import start_http_server
 
     from eyestream.web.application import create
 
@@ -61,9 +61,7 @@ async def _serve(
             h11_max_incomplete_event_size=32 * 1024,
         )
         server = uvicorn.Server(config)
-        telemetry = settings.telemetry
-        watched, _ = start_http_server(_port(settings), telemetry.metrics_host, metrics.registry)
-        try:
+        with exposed(settings, metrics):
             serving = asyncio.create_task(server.serve(sockets=[listening]))
             told = False
             while not serving.done():
@@ -80,15 +78,7 @@ async def _serve(
                     await serving
                     raise RuntimeError("a process of the results service ended")
             await serving
-        finally:
-            watched.shutdown()
-            watched.server_close()
     log.info("the results service ended", extra={"action": Verb.STOPPED})
-
-
-def _port(settings: Settings) -> int:
-    """The metrics' port: of several processes each takes a free one."""
-    return settings.telemetry.metrics_port if settings.web.processes == 1 else 0
 
 
 def listen(host: str, port: int) -> socket.socket:

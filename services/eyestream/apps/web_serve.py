@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from eyestream import settings as settings_module
 from eyestream.apps import web_wiring
+from eyestream.apps.web_metrics import exposed
 from eyestream.settings import Settings
 from eyestream.telemetry import Verb, WebMetrics, log_as_json
 
@@ -37,8 +38,10 @@ def application(settings: Settings) -> Any:
         async def __init__(self) -> None:  # type: ignore[misc]  # Serve awaits it
             log_as_json(logging.getLevelNamesMapping()[settings.telemetry.log_level])
             self._open = contextlib.AsyncExitStack()
-            self._metrics = WebMetrics()
-            self._services = await self._open.enter_async_context(web_wiring.services(settings, self._metrics))
+            metrics = WebMetrics()
+            self._services = await self._open.enter_async_context(web_wiring.services(settings, metrics))
+            # While a replica leaves, the one that takes its place must not wait for its port.
+            self._open.enter_context(exposed(settings, metrics, anywhere=True))
 
         def __serve_build_asgi_app__(self) -> Any:
             """What Serve lets answer."""

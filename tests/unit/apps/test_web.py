@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import re
 import socket
 import tomllib
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from eyestream.apps import web_process
 from eyestream.apps.web import commands
+from eyestream.apps.web_metrics import exposed
 from eyestream.apps.web_wiring import CurrentBanks, guard
 from eyestream.banks.shelf import Shelf
 from eyestream.errors import Misconfigured
 from eyestream.settings import Settings
+from eyestream.telemetry import WebMetrics
 from eyestream.testing.line import MemoryLine
 from eyestream.web.keys import KeyFile
 
@@ -113,3 +119,58 @@ def test_an_answer_does_not_wait_for_the_readers_acknowledgement():
         accepted, _ = listening.accept()
         with accepted:
             assert accepted.proto == socket.IPPROTO_TCP
+
+
+@pytest.fixture
+def first():
+    """The first of two free ports, one after the other."""
+    for _ in range(100):
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            try:
+                other.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+        return port
+    raise AssertionError("no two ports in a row are free")
+
+
+def test_each_process_has_its_figures_at_a_port_that_a_scraper_can_be_told(first, caplog):
+    settings = Settings(web={"processes": 2}, telemetry={"metrics_port": first})
+    one, other = WebMetrics(), WebMetrics()
+    one.streams.set(7)
+    other.streams.set(8)
+    with ExitStack() as open_:
+        ports = [open_.enter_context(exposed(settings, metrics)) for metrics in (one, other)]
+        assert ports == [first, first + 1]
+        told = [urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode() for port in ports]
+        assert ["eyestream_web_event_streams 7.0" in text for text in told] == [True, False]
+        assert "eyestream_web_event_streams 8.0" in told[1]
+        with pytest.raises(Misconfigured, match=f"metrics_port: 127.0.0.1, from port {first} to {first + 1} all are"):
+            open_.enter_context(exposed(settings, WebMetrics()))
+        assert open_.enter_context(exposed(settings, WebMetrics(), anywhere=True)) not in ports
+        assert "all are taken" in caplog.text
+    with exposed(settings, WebMetrics()) as again:
+        assert again == first
+
+
+def test_every_figure_is_in_the_list_that_operators_have():
+    page = (Path(__file__).parents[3] / "docs/howto/results-api.md").read_text().split("## Metrics")[1].split("##")[0]
+    served = {
+        family.name.removeprefix("eyestream_web_") + ("_total" if family.type == "counter" else "")
+        for family in WebMetrics().registry.collect()
+    }
+    assert set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE)) == served
+
+
+def test_where_no_port_is_asked_for_any_is_taken():
+    with exposed(Settings(), WebMetrics()) as one, exposed(Settings(), WebMetrics()) as other:
+        assert 0 not in {one, other}
+        assert one != other
+
+
+def test_an_address_that_is_not_ours_is_misconfigured():
+    settings = Settings(telemetry={"metrics_host": "192.0.2.77", "metrics_port": 9100})
+    with pytest.raises(Misconfigured, match=r"cannot be served at 192\.0\.2\.77"), exposed(settings, WebMetrics()):
+        pass
