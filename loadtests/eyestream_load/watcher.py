@@ -24,7 +24,7 @@ from eyestream.records import Digest, Screening, Vectors
 from eyestream.scoring import score
 from eyestream.settings import Settings
 from eyestream.sinks.base import DEFAULT_TOLERANCE, Results
-from eyestream.sinks.feed import Feed
+from eyestream.sinks.feed import Cursor, Feed
 from eyestream.sinks.redis_feed import RedisFeed
 from eyestream.sinks.redis_reader import ResultsReader
 from eyestream_load import lines, photographs
@@ -94,6 +94,7 @@ class Watcher:
     ) -> None:
         self._reader, self._feed, self._alone, self._programme = reader, feed, alone, programme
         self._tell, self._poll_s, self._look_again_s = tell, poll_s, look_again_s
+        self._cursor = Cursor(())
         self._waiting: defaultdict[str, dict[str, Expected]] = defaultdict(dict)
         self._heard: dict[str, float] = {}
         self._ask: set[str] = set()
@@ -108,21 +109,30 @@ class Watcher:
 
     async def follow(self) -> None:
         """For ever; whatever is away is asked again."""
-        cursor = await self._feed.end()
-        self._conflicts = await self._conflicting()
-        self._tell("ready")
+        await self.begin()
         while True:
             began = records.now()
             try:
-                for happening in await self._feed.after(cursor):
-                    cursor = cursor.past(happening)
-                    self._hear(happening.event.exam_id, began)
-                await self._look_again(began)
-                await self._read_all()
+                await self.look()
             except Unavailable as error:
                 self._tell("away", why=str(error))
                 await asyncio.sleep(1.0)
             await asyncio.sleep(max(0.0, self._poll_s - (records.now() - began)))
+
+    async def begin(self) -> None:
+        """Take the feed's end for the place to begin at, and tell `ready`."""
+        self._cursor = await self._feed.end()
+        self._conflicts = await self._conflicting()
+        self._tell("ready")
+
+    async def look(self) -> None:
+        """Read what the feed names since the last look, and tell of it. Raises Unavailable; nothing is then missed."""
+        began = records.now()
+        for happening in await self._feed.after(self._cursor):
+            self._cursor = self._cursor.past(happening)
+            self._hear(happening.event.exam_id, began)
+        await self._look_again(began)
+        await self._read_all()
 
     def _hear(self, exam: str, at: float) -> None:
         self._heard[exam] = at

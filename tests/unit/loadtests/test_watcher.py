@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import hashlib
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from eyestream.banks.build import build
+from eyestream.errors import Unavailable
 from eyestream.programmes import Programme
 from eyestream.records import Identity, Position, Screening, Timings, Unreadable
 from eyestream.scoring import score
@@ -77,6 +77,7 @@ class Kept:
 
     def __init__(self):
         self.results, self.exams, self.judged_twice, self.happened = {}, {}, [], []
+        self.away = False
 
     def add(self, result):
         exam = result.meta.exam_id
@@ -85,6 +86,8 @@ class Kept:
         self.happened.append(Happening(0, (1, len(self.happened) + 1), event))
 
     async def screenings(self, exam):
+        if self.away:
+            raise Unavailable("redis", "it went")
         return self.results.get(exam, [])
 
     async def exam(self, exam):
@@ -110,40 +113,44 @@ def heard():
     return []
 
 
+async def begun(kept, alone, heard, **settings):
+    def tell(event, **facts):
+        heard.append({"event": event, **facts})
+
+    made = Watcher(kept, kept, alone, programme="demo", tell=tell, **settings)
+    await made.begin()
+    assert heard == [{"event": "ready"}]
+    heard.clear()
+    return made
+
+
 @pytest.fixture
-async def follower(kept, alone, heard):
-    made = Watcher(
-        kept,
-        kept,
-        alone,
-        programme="demo",
-        tell=lambda event, **facts: heard.append({"event": event, **facts}),
-        poll_s=0.002,
-        look_again_s=0.02,
-    )
-    following = asyncio.create_task(made.follow())
-    yield made
-    following.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await following
+async def watcher(kept, alone, heard):
+    """One that looks when a test says so, and then also for what no feed tells of."""
+    return await begun(kept, alone, heard, look_again_s=0.0)
 
 
-async def told(heard, count):
-    """The first `count` events after `ready`, and none beyond."""
-    for _ in range(2000):
-        await asyncio.sleep(0.005)
-        if len(heard) > count:
-            break
-    await asyncio.sleep(0.1)
-    assert heard[0] == {"event": "ready"}
-    assert len(heard) == count + 1, heard
-    return heard[1:]
+@pytest.fixture
+async def seldom(kept, alone, heard):
+    """One that goes by the feed: it has just looked for the rest, and does so again long after the test."""
+    made = await begun(kept, alone, heard, look_again_s=3600.0)
+    await made.look()
+    return made
 
 
-async def test_a_result_is_told_once_with_its_times_and_its_bank(follower, kept, results, head, heard):
-    follower.expect(results[0].meta.image_id, expected(0))
+async def told(watcher, heard):
+    """What it tells in one look. In a second one it must tell nothing anew."""
+    await watcher.look()
+    events = list(heard)
+    await watcher.look()
+    assert heard == events
+    return events
+
+
+async def test_a_result_is_told_once_with_its_times_and_its_bank(watcher, kept, results, head, heard):
+    watcher.expect(results[0].meta.image_id, expected(0))
     kept.add(results[0])
-    [event] = await told(heard, 1)
+    [event] = await told(watcher, heard)
     assert event["event"] == "readable"
     assert event["image"] == results[0].meta.image_id
     assert event["bank"] == head.digest
@@ -151,52 +158,83 @@ async def test_a_result_is_told_once_with_its_times_and_its_bank(follower, kept,
     assert event["contradicted"] is None
 
 
-async def test_a_result_that_came_before_it_was_expected_is_not_missed(follower, kept, results, heard):
+async def test_a_result_that_came_before_it_was_expected_is_not_missed(seldom, kept, results, heard):
     kept.add(results[0])
-    await asyncio.sleep(0.05)
-    follower.expect(results[0].meta.image_id, expected(0))
-    [event] = await told(heard, 1)
+    assert await told(seldom, heard) == []
+    seldom.expect(results[0].meta.image_id, expected(0))
+    [event] = await told(seldom, heard)
     assert event["image"] == results[0].meta.image_id
 
 
-async def test_a_result_that_no_feed_tells_of_is_found_all_the_same(follower, kept, results, heard):
-    follower.expect(results[0].meta.image_id, expected(0))
+async def test_a_result_that_no_feed_tells_of_is_found_all_the_same(watcher, kept, results, heard):
+    watcher.expect(results[0].meta.image_id, expected(0))
     kept.results["exam-0"] = [results[0]]
-    [event] = await told(heard, 1)
+    [event] = await told(watcher, heard)
     assert event["event"] == "readable"
 
 
-async def test_somebody_else_s_results_are_nobody_s_business(follower, kept, results, heard):
+async def test_what_no_feed_tells_of_is_looked_for_only_now_and_then(seldom, kept, results, heard):
+    seldom.expect(results[0].meta.image_id, expected(0))
+    kept.results["exam-0"] = [results[0]]
+    assert await told(seldom, heard) == []
+
+
+async def test_somebody_else_s_results_are_nobody_s_business(watcher, kept, results, heard):
     kept.add(results[1])
-    assert await told(heard, 0) == []
+    assert await told(watcher, heard) == []
 
 
-async def test_the_result_of_another_picture_is_a_contradiction(follower, kept, results, heard):
+async def test_the_result_of_another_picture_is_a_contradiction(watcher, kept, results, heard):
     """As if two results of a batch had been exchanged: the right file, and the other's findings."""
     swapped = dataclasses.replace(results[0], findings=results[1].findings, quality=results[1].quality)
-    follower.expect(swapped.meta.image_id, expected(0))
+    watcher.expect(swapped.meta.image_id, expected(0))
     kept.add(swapped)
-    [event] = await told(heard, 1)
+    [event] = await told(watcher, heard)
     assert "when it is alone" in event["contradicted"]
 
 
-async def test_the_result_of_another_file_is_a_contradiction(follower, kept, results, heard):
-    follower.expect(results[0].meta.image_id, dataclasses.replace(expected(0), sha256="0" * 64))
+async def test_the_result_of_another_file_is_a_contradiction(watcher, kept, results, heard):
+    watcher.expect(results[0].meta.image_id, dataclasses.replace(expected(0), sha256="0" * 64))
     kept.add(results[0])
-    [event] = await told(heard, 1)
+    [event] = await told(watcher, heard)
     assert event["contradicted"] == "has the result of another file"
 
 
-async def test_a_picture_judged_twice_and_differently_is_told_once(follower, kept, results, heard):
-    await asyncio.sleep(0.02)
+async def test_a_picture_judged_twice_and_differently_is_told_once(watcher, kept, results, heard):
     kept.judged_twice = [results[1]]
-    [event] = await told(heard, 1)
+    [event] = await told(watcher, heard)
     assert event == {"event": "conflict", "image": results[1].meta.image_id}
 
 
-async def test_a_picture_that_the_line_refused_is_told_with_the_reason(follower, kept, results, heard):
+async def test_a_picture_that_the_line_refused_is_told_with_the_reason(watcher, kept, results, heard):
     note = Unreadable(results[0].meta, "truncated", "It ends too soon.")
     kept.exams["exam-0"] = Exam("exam-0", "demo", 1, 1, 0.0, (), None, (note,))
-    follower.expect(results[0].meta.image_id, expected(0))
-    [event] = await told(heard, 1)
+    watcher.expect(results[0].meta.image_id, expected(0))
+    [event] = await told(watcher, heard)
     assert event == {"event": "refused", "image": results[0].meta.image_id, "why": "truncated"}
+
+
+async def test_a_store_that_was_away_costs_no_result(watcher, kept, results, heard):
+    watcher.expect(results[0].meta.image_id, expected(0))
+    kept.add(results[0])
+    kept.away = True
+    with pytest.raises(Unavailable):
+        await watcher.look()
+    kept.away = False
+    [event] = await told(watcher, heard)
+    assert event["event"] == "readable"
+
+
+async def test_following_begins_and_then_looks_until_it_is_ended(kept, alone, results):
+    events: asyncio.Queue[str] = asyncio.Queue()
+    watcher = Watcher(
+        kept, kept, alone, programme="demo", tell=lambda event, **_: events.put_nowait(event), poll_s=0.001
+    )
+    following = asyncio.create_task(watcher.follow())
+    assert await asyncio.wait_for(events.get(), 60) == "ready"
+    watcher.expect(results[0].meta.image_id, expected(0))
+    kept.add(results[0])
+    assert await asyncio.wait_for(events.get(), 60) == "readable"
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
