@@ -161,7 +161,7 @@ class Web(_Section):
     requests_per_s: float = Field(default=50.0, gt=0)
     """Requests a second that one user or key may make in the long run, at each process."""
     burst: int = Field(default=200, ge=1)
-    """Requests that they may make at once."""
+    """Requests that they may make at once, at each process."""
     claim_s: float = Field(default=900.0, ge=10, le=86_400)
     """How long a claimed exam is held for its reader without a sign of life."""
     audit_days: int = Field(default=3650, ge=1)
