@@ -39,7 +39,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--eyes", type=int, default=5_000, help="how many eyes to render for training")
-    parser.add_argument("--epochs", type=float, default=4.2, help="how often each is seen")
+    parser.add_argument("--epochs", type=float, default=6.3, help="how often each is seen")
     parser.add_argument("--threads", type=int, default=2, help="of torch, and processes that render")
     parser.add_argument("--test-eyes", type=int, default=2_000, help="how many unseen eyes to evaluate on")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where rendered eyes are kept")
