@@ -107,7 +107,7 @@ class Part(Protocol):
     """A slug, unique in the stack: it names the log, the folders and the command line's argument."""
     ports: Sequence[str] = ()
     """Names of the loopback ports it needs; the same numbers are kept over restarts where they stay free."""
-    ready_within_s: float = 60.0
+    ready_within_s: float = 120.0
     """How long a start may take before it counts as failed."""
     stops_within_s: float = 20.0
     """How long it may take to end after SIGTERM before it is killed."""

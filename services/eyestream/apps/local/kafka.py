@@ -53,7 +53,7 @@ class Kafka(Part):
 
     name = "kafka"
     ports: Sequence[str] = ("kafka", "kafka-controller")
-    ready_within_s = 120.0
+    ready_within_s = 300.0
     stops_within_s = 30.0
 
     def __init__(self, topics: Sequence[Topic] = screening_topics(), *, heap_mib: int = 512) -> None:

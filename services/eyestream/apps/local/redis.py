@@ -24,7 +24,7 @@ class Redis(Part):
 
     name = "redis"
     ports: Sequence[str] = ("redis",)
-    ready_within_s = 60.0
+    ready_within_s = 120.0
     stops_within_s = 15.0
 
     def endpoints(self, ports: Mapping[str, int]) -> Mapping[str, str]:

@@ -36,7 +36,7 @@ class Triton(Part):
 
     name = "triton"
     ports: Sequence[str] = ("triton-grpc", "triton-http", "triton-metrics")
-    ready_within_s = 120.0
+    ready_within_s = 300.0
     stops_within_s = 10.0
 
     def __init__(self, model_repository: Path) -> None:

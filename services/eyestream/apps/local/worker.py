@@ -28,7 +28,7 @@ class Worker(Part):
     `changes` are further settings, section by section.
     """
 
-    ready_within_s = 120.0
+    ready_within_s = 300.0
     stops_within_s = 90.0
 
     def __init__(
