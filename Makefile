@@ -49,8 +49,8 @@ test-engines: engines-setup  ## engines from checkpoint to published model, ever
 engines-report: engines-setup  ## measure every encoder from checkpoint to Triton's answer, into docs/engines.md; goes on where it was ended; CASES=names, MINUTES=n
 	$(ENGINES)/eyestream-engines report $(CASES) $(if $(MINUTES),--minutes $(MINUTES))
 
-gpu: engines-setup  ## compile every encoder with TensorRT on this GPU and hold its answers; without a GPU it says that it did not; REQUIRE=1 fails then
-	$(ENGINES)/eyestream-engines gpu $(if $(REQUIRE),--require)
+gpu: engines-setup  ## compile encoders with TensorRT on this GPU, hold their answers and time them, into docs/gpu.md; ENCODERS=names, TRITON=path, MINUTES=n; without a GPU it says that it did not, REQUIRE=1 fails then, REHEARSE=names tries the steps
+	$(ENGINES)/eyestream-engines gpu $(if $(REHEARSE),--rehearse $(REHEARSE),$(ENCODERS)) $(if $(TRITON),--triton "$(TRITON)") $(if $(MINUTES),--minutes $(MINUTES)) $(if $(REQUIRE),--require)
 
 unit: setup  ## what runs while writing: no servers
 	$(BIN)/python -m pytest -m "not stack and not serve" tests/unit tests/seams

@@ -16,8 +16,9 @@ from rich.table import Table
 
 from eyestream.errors import EyestreamError
 from eyestream_engines import joining
+from eyestream_engines.gpu.commands import gpu
 from eyestream_engines.heads import commands
-from eyestream_engines.reporting.commands import gpu, report
+from eyestream_engines.reporting.commands import report
 from eyestream_engines.spec import EncoderFile, names
 
 app = typer.Typer(

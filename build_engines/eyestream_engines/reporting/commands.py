@@ -1,4 +1,4 @@
-"""`eyestream-engines report` and `gpu`: what every encoder measures here, and on a GPU. Knows no network."""
+"""`eyestream-engines report`: what every encoder measures here. Knows no network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from eyestream.errors import EyestreamError, Misconfigured
+from eyestream.errors import Misconfigured
 
 out = Console()
 err = Console(stderr=True)
@@ -48,42 +48,4 @@ def report(
     page.write_text("\n".join(lines(state, compute=measuring.COMPUTE)) + "\n")
     out.print(summary(state), markup=False, highlight=False, soft_wrap=True)
     if any(broken(row) for record in state.records.values() for row in record.rows):
-        raise typer.Exit(1)
-
-
-def gpu(
-    *,
-    require: Annotated[bool, typer.Option("--require", help="end with status 1 where there is no GPU")] = False,
-) -> None:
-    """Compile every encoder with TensorRT on this machine's GPU and hold its answers; says loudly where it cannot."""
-    from eyestream_engines import gpu as checks
-    from eyestream_engines import verifying
-    from eyestream_engines.cases import NO_ENCODERS, shipped
-    from eyestream_engines.compilers.tensorrt import TensorRT
-    from eyestream_engines.heads import parity
-
-    cases = [case for case in shipped() if case.name not in NO_ENCODERS and case.name != parity.CASE]
-    if reason := checks.lacking():
-        every = [encoder.name for case in cases for encoder in verifying.distinct(case)]
-        err.print(checks.not_run(reason, every), style="bold red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1 if require else 0)
-    compiler, held, failed = TensorRT("tensorrt"), 0, 0
-    for case in cases:
-        weights = case.file()
-        for encoder in verifying.distinct(case):
-            try:
-                found = list(checks.readings(encoder, case, weights, compiler, told=lambda step, _: err.print(step)))
-                good = all(reading.passed for reading in found)
-                told = found[-1].told()
-            except EyestreamError as error:
-                good, told = False, str(error)
-            held, failed = held + good, failed + (not good)
-            out.print(
-                f"{'passed' if good else 'FAILED'}  {encoder.name}: {told}",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
-    out.print(f"gpu: {compiler.target.gpu}: {held} encoders compiled and held, {failed} failed", soft_wrap=True)
-    if failed:
         raise typer.Exit(1)
