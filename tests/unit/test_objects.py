@@ -213,6 +213,6 @@ def test_a_store_whose_client_is_not_installed_is_the_operators_fault():
 def test_no_text_reads_outside_the_store(tmp_path_factory, text):
     store = tmp_path_factory.getbasetemp() / "one-eye"
     store.mkdir(exist_ok=True)
-    (store / "eye").write_bytes(EYE)
+    (store / SHA).write_bytes(EYE)  # a name that is longer than any text
     for reference in (text, f"file://{store}/{text}"):
         assert reason_of(reference, allowed=[str(store)]) in {"reference-not-allowed", "reference-missing"}
