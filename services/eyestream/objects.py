@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from eyestream import durable
 from eyestream.errors import EyestreamError, Misconfigured, Rejected, Unavailable
 
 SCHEMES: Final = frozenset({"file", "memory", "s3", "gs", "abfs"})
@@ -120,26 +121,7 @@ def _put_file(path: Path, root: Path, data: bytes) -> None:
     if path.is_file() and path.stat().st_size == len(data):
         return
     path.parent.mkdir(exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    for folder in (path.parent, path.parent.parent):
-        _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in the folder survive a power cut; needed on POSIX besides syncing the file."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    durable.write(path, data)
 
 
 def _put_object(reference: str, data: bytes) -> None:

@@ -1,40 +1,23 @@
-"""Files that survive a crash whole or not at all, and the safetensors layout. Nothing here knows what is in them."""
+"""A shelf's files: written durably, and the safetensors layout. Nothing here knows what is in them."""
 
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from eyestream import durable
 from eyestream.records import Vectors
 
 METADATA = "eyestream"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`: a reader, or a crash at any moment, sees the old file or the new one.
-
-    On the disk when it returns.
-    """
+def write(path: Path, content: bytes) -> None:
+    """As `durable.write`; makes the folder too."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    durable.write(path, content)
 
 
 def pack(tensors: Mapping[str, Vectors], metadata: str) -> bytes:

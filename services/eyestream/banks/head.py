@@ -79,7 +79,7 @@ class ScoreHead:
         """Write `<digest>.safetensors` into the folder, whole or not at all; saving it again changes nothing."""
         path = folder / f"{self.digest}{SUFFIX}"
         if not path.exists():
-            files.write_atomically(path, self.to_bytes())
+            files.write(path, self.to_bytes())
         return path
 
     @classmethod

@@ -94,7 +94,7 @@ class Shelf:
         head.save(self._folder / "heads")
         path = self._folder / "programmes" / f"{programme.digest}.toml"
         if not path.exists():
-            files.write_atomically(path, programme.text.encode())
+            files.write(path, programme.text.encode())
         with self._writing(programme.name) as pointer:
             if not any(e.pair == (programme.digest, head.digest) for e in pointer.published):
                 edition = Edition(programme.digest, head.digest, now())
@@ -240,7 +240,7 @@ class Shelf:
             raise Misconfigured(f"{path} cannot be read: {error}") from None
 
     def _write(self, pointer: _Pointer) -> None:
-        files.write_atomically(self._path(pointer.name), json.dumps(asdict(pointer), indent=1).encode())
+        files.write(self._path(pointer.name), json.dumps(asdict(pointer), indent=1).encode())
 
     @contextlib.contextmanager
     def _writing(self, name: str) -> Iterator[_Pointer]:
