@@ -34,6 +34,14 @@ def test_locks_are_hashed_and_name_no_address():
         assert "--index-url" not in text, lock.name
 
 
+def test_where_ray_is_uvloop_is_too():
+    """Serve's proxy makes its own listening socket; only uvloop lets answers go at once whatever the socket is."""
+    locks = {lock.name: lock.read_text() for lock in (ROOT / "requirements").glob("*.txt")}
+    serving = {name for name, text in locks.items() if "\nray==" in text}
+    assert {"results.txt", "worker.txt"} <= serving
+    assert serving <= {name for name, text in locks.items() if "\nuvloop==" in text}
+
+
 def test_links_between_our_own_pages_lead_somewhere():
     import re
 
