@@ -69,11 +69,12 @@ class Device:
             torch.cuda.synchronize()
 
     def release(self) -> None:
-        """Give memory back that nothing holds any more, so that another process can have it."""
+        """Give memory back that nothing holds any more, so that TensorRT and other processes can have it."""
+        import torch
+
+        torch.compiler.reset()  # what was compiled holds its weights
         gc.collect()
         if self.gpu:
-            import torch
-
             torch.cuda.empty_cache()
 
 

@@ -22,8 +22,9 @@ against torch in FP32 at each batch, and times five things in turns, on that GPU
 - **the ceiling**: the fastest square FP16 matrix product that this GPU was seen to do, of three sizes.
 - **its products**: the encoder's own matrix products and convolutions, each as one product, with nothing between them.
 
-Each is worked until it is warm; then they take turns, every round in another order. A figure is the middle round's, a
-ratio the middle of the ratios within rounds. Weights are drawn from a seed, which changes no speed worth the name.
+Each is worked until it is warm; then they take turns, every round in another order. A figure is the middle round's,
+with half of how far the rounds lay apart; a ratio is the middle of the ratios within rounds. Weights are drawn from a
+seed: the work is the same whatever they are.
 
 Goals, held at the batch of the most pictures a second: at least {OF_CEILING} of the ceiling, {OF_COMPILED} times as
 fast as torch.compile, and through Triton {OF_ENGINE} of the engine alone. A goal that is missed fails nothing; an

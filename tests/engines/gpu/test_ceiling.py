@@ -52,9 +52,19 @@ def test_all_products_run_alone_as_often_as_they_are_made(monkeypatch):
     assert [tuple(map(tuple, shapes)) for shapes in made] == [big, big, small] * 2
 
 
-def test_a_product_that_runs_is_the_product_of_what_it_was_given():
-    run = alone({Product(1, 4, 4, 4): 1}, CPU)
-    run(1)
+def test_what_runs_is_the_product_in_fp16_of_numbers_that_are_not_zero(monkeypatch):
+    seen = []
+    whole = torch.bmm
+
+    def bmm(one, other, *, out):
+        seen.append((one, other, whole(one, other, out=out)))
+
+    monkeypatch.setattr(torch, "bmm", bmm)
+    alone({Product(2, 3, 4, 5): 1}, CPU)(1)
+    ((one, other, out),) = seen
+    assert {one.dtype, other.dtype, out.dtype} == {torch.float16}
+    assert out.abs().min() > 0
+    torch.testing.assert_close(out, one @ other)
 
 
 def test_the_ceiling_is_the_fastest_of_the_sides_that_fit(monkeypatch):
