@@ -209,6 +209,7 @@ class Kwok(Program):
         flags = {
             "kubeconfig": self._keys.administrator(place.ports),
             "manage-all-nodes": "true",
+            "disregard-status-with-annotation-selector": "kwok.x-k8s.io/status=custom",  # tests play these themselves
             "config": binaries.beside("kwok", "kwok-stages.yaml", say=place.say),
             "server-address": f"127.0.0.1:{place.ports['kwok']}",
             "node-lease-duration-seconds": 40,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from chartkit import tools
+from chartkit import render, tools
 from controlplane.cluster import Failed
-from sites import PREBUILT, Object, Site, Watching, wait_until
+from initialising import CUSTOM, Initialising
+from sites import ENGINES, PREBUILT, Object, Site, Watching, wait_until
 
 FULL = {"triton": {"pools": {"main": {"replicas": 3}}}}
 """As many pods as three nodes have GPUs; the engine was built before."""
@@ -84,8 +87,120 @@ def test_pain_16_slices_and_shares_of_gpus_are_found_where_they_are(site: Site):
     assert sorted(placed) == sorted([("slices", sliced)] * 3 + [("shared", shared)] * 2)
 
 
+class Fleet:
+    """Three nodes with a GPU each, whose init containers run here; an engine takes `seconds` to build."""
+
+    def __init__(self, site: Site, folder: Path, *, seconds: float = 3, gpu: str = "NVIDIA H100 80GB HBM3") -> None:
+        self.site, self._folder = site, folder
+        site.nodes(3)
+        for name in ("bin", "cache", "checkpoints", "pods"):
+            (folder / name).mkdir()
+        (folder / "libnvinfer.so.11.2.1").touch()
+        self._program("nvidia-smi", f'case "$*" in *name*) echo "{gpu}" ;; *compute_cap*) echo 9.0 ;; esac')
+        self._program(
+            "eyestream-engines",
+            f'echo began >>"{folder}/begun"\nfor last in "$@"; do :; done\nmodel="${{last#--output=}}/flair"\n'
+            f'mkdir -p "$model/1"\nsleep {seconds}\necho plan >"$model/1/model.plan"\necho >"$model/config.pbtxt"',
+        )
+        variables = {"ENGINE_LIBRARIES": str(folder / "libnvinfer.so.*.*.*"), "ENGINE_POLL_SECONDS": "0.2"}
+        claims = {ENGINES: folder / "cache", "checkpoints": folder / "checkpoints"}
+        self.kubelets = Initialising(site, folder / "pods", claims=claims, programs=folder / "bin", variables=variables)
+
+    def _program(self, name: str, body: str) -> None:
+        file = self._folder / "bin" / name
+        file.write_text(f"#!/bin/sh\n{body}\n")
+        file.chmod(0o755)
+
+    def encoder(self, weights: str, **pool: object) -> Object:
+        """Values of a full fleet that serves an encoder with these weights."""
+        digest = hashlib.sha256(weights.encode()).hexdigest()
+        (self._folder / "checkpoints" / weights).write_text(weights)
+        checkpoint = {"claim": "checkpoints", "path": weights}
+        pool = {"replicas": 3, "podAnnotations": CUSTOM, **pool}
+        return {
+            "models": {"flair": {"digest": digest, "checkpoint": checkpoint}},
+            "triton": {"pools": {"main": pool}},
+        }
+
+    @property
+    def begun(self) -> int:
+        """Builds, to their end or not."""
+        file = self._folder / "begun"
+        return len(file.read_text().splitlines()) if file.exists() else 0
+
+    def engines(self) -> list[Path]:
+        """Everything in the cache that has a plan, whole or not."""
+        return sorted(self._folder.glob("cache/**/model.plan"))
+
+
+def test_a_full_fleet_builds_a_new_encoder_s_engine_in_place_and_never_misses_more_than_one_pod(
+    site: Site, tmp_path: Path
+):
+    fleet = Fleet(site, tmp_path)
+    with fleet.kubelets:
+        site.install(values=fleet.encoder("first"))
+        assert fleet.begun == 1, "three pods missed it at once and one built it"
+        before = {pod["metadata"]["uid"] for pod in site.pods("triton")}
+        with Watching(site, "triton") as watching:
+            site.upgrade(values=fleet.encoder("second"))
+        assert site.ready("triton") == 3
+        assert before.isdisjoint(pod["metadata"]["uid"] for pod in site.pods("triton"))
+        assert min(watching.counts) == 2
+        assert len(watching.counts) > 5, "it was watched"
+        assert fleet.begun == 2
+        assert len(fleet.engines()) == 2
+        site.helm("rollback", "eyes", "--wait", "--timeout", "4m")
+        assert fleet.begun == 2, "the engine of before is still there"
+    assert not fleet.kubelets.faults
+
+
+def test_with_caches_of_their_own_all_pods_build_and_still_one_is_missing_at_a_time(site: Site, tmp_path: Path):
+    fleet = Fleet(site, tmp_path, seconds=1)
+    alone = {"engines": {"cache": {"perPod": True}}}
+    with fleet.kubelets:
+        site.install(values=fleet.encoder("first") | alone)
+        assert fleet.begun == 3
+        with Watching(site, "triton") as watching:
+            site.upgrade(values=fleet.encoder("second") | alone)
+        assert fleet.begun == 6
+        assert min(watching.counts) == 2
+    assert fleet.engines() == [], "nothing is shared"
+    assert not fleet.kubelets.faults
+
+
+def test_pain_5_a_machine_that_is_not_what_its_node_says_neither_builds_nor_serves(site: Site, tmp_path: Path):
+    fleet = Fleet(site, tmp_path, gpu="NVIDIA H100 NVL")
+    with fleet.kubelets as kubelets:
+        with pytest.raises(Failed, match="eyes-eyestream-triton-main"):
+            site.install("minimal", fleet.encoder("first"), "--timeout", "15s")
+        assert site.ready("triton") == 0
+        said = {kubelets.said(pod).splitlines()[0] for pod in site.pods("triton")}
+        (why,) = said
+        assert 'this GPU is "NVIDIA H100 NVL", the engine is for NVIDIA-H100-80GB-HBM3' in why
+        assert fleet.begun == 0
+
+
+def test_a_machine_that_is_lost_while_it_builds_is_followed_by_another(site: Site, tmp_path: Path):
+    fleet = Fleet(site, tmp_path, seconds=8)
+    with fleet.kubelets as kubelets:
+        shape = str(render.SHAPES / "minimal-values.yaml")
+        site.helm("install", "eyes", str(render.CHART), "-f", shape, values=fleet.encoder("first"))
+
+        def builders() -> list[Object]:
+            return [pod for pod in site.pods("triton") if "another pod builds" not in kubelets.said(pod)]
+
+        wait_until(lambda: fleet.begun == 1 and len(builders()) == 1, "one builds and two wait")
+        (builder,) = builders()
+        kubelets.lose(builder)
+        site.plane.kubectl("delete", "pod", "-n", site.name, builder["metadata"]["name"], "--force", "--wait=false")
+        wait_until(lambda: site.ready("triton") == 3, "the fleet is full", within_s=120)
+        assert fleet.begun == 2
+        assert len(fleet.engines()) == 1, "what was half built is gone"
+    assert not kubelets.faults
+
+
 def test_without_a_free_gpu_a_job_waits_for_pods_that_wait_for_it(site: Site):
-    """What `engines.priorityClassName` is for, so that the test below could fail."""
+    """What building in place and `engines.priorityClassName` are for, so that the tests of both could fail."""
     site.nodes(3)
     site.install(values=FILLED)
     with pytest.raises(Failed, match=r"Job/.*-engine-.* not ready"):
