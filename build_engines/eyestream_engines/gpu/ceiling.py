@@ -24,8 +24,8 @@ SQUARES: Final = (2048, 4096, 8192)
 """Sides that are tried for the ceiling of a GPU: the largest is not the fastest on every one."""
 _SMALL: Final = 0.02
 _aten: Final = torch.ops.aten
-_GROUPS: Final = 8
-"""Which of a convolution's arguments their number is."""
+_TRANSPOSED, _GROUPS = 6, 8
+"""Which of a convolution's arguments they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def _made_by(func: Any, args: tuple[Any, ...], answer: Any) -> list[Product]:
     if kind in {_aten.addmm, _aten.baddbmm}:
         return [_plain(args[1], args[2])]
     if kind is _aten.convolution:
-        return [_convolution(args[1], args[_GROUPS], answer)]
+        return [_convolution(args[0], args[1], args[_GROUPS], None if args[_TRANSPOSED] else answer)]
     if "scaled_dot_product" in str(kind):
         return _attention(*args[:3])
     return []
@@ -154,10 +154,15 @@ def _plain(first: Tensor, second: Tensor) -> Product:
     return Product(many, first.shape[-2], first.shape[-1], second.shape[-1])
 
 
-def _convolution(weight: Tensor, groups: int, answer: Tensor) -> Product:
-    """Each place of the answer meets one column of the unfolded picture, group by group."""
-    places = answer.shape[0] * math.prod(answer.shape[2:])
-    return Product(groups, places, math.prod(weight.shape[1:]), weight.shape[0] // groups)
+def _convolution(picture: Tensor, weight: Tensor, groups: int, answer: Tensor | None) -> Product:
+    """Each place of the answer meets one column of the unfolded picture, group by group.
+
+    A transposed one has no `answer`: each place of the picture makes a column, which is then folded.
+    """
+    kernel, filters = math.prod(weight.shape[1:]), weight.shape[0] // groups
+    if answer is None:
+        return Product(groups, picture.shape[0] * math.prod(picture.shape[2:]), filters, kernel)
+    return Product(groups, answer.shape[0] * math.prod(answer.shape[2:]), kernel, filters)
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor) -> list[Product]:
