@@ -324,6 +324,25 @@ def test_a_killed_service_leaves_no_process_behind_on_its_port(ground: Ground, t
         ground.wait(lambda: not Path(f"/proc/{child}").exists(), "the other process ends", within_s=20)
 
 
+def test_a_key_for_one_programme_alone_sees_its_exams_and_the_looks_at_them(
+    ground: Ground, lot: list[Parcel], tmp_path: Path
+):
+    keys = {"here": ["read@demo", "operate@demo"], "elsewhere": ["read@glaucoma", "operate@glaucoma"]}
+    assert lot[0].meta is not None
+    exam = lot[0].meta.exam_id
+    with processes.serving(ground, tmp_path, keys=keys) as made:
+
+        def ask(who: str, path: str) -> httpx.Response:
+            headers = {"Authorization": f"Bearer {made.keys[who]}"}
+            return httpx.get(made.address + path, headers=headers, timeout=30)
+
+        answers = {who: ask(who, f"/v1/exams/{exam}").status_code for who in keys}
+        assert answers == {"here": 200, "elsewhere": 404}
+        entries = {who: ask(who, f"/v1/audit?exam={exam}&limit=1000").json()["entries"] for who in keys}
+        assert ("key:here", "exam.viewed") in {(one["who"], one["action"]) for one in entries["here"]}
+        assert entries["elsewhere"] == []
+
+
 @pytest.mark.serve
 def test_ray_serve_hosts_the_same_service(
     ground: Ground, lot: list[Parcel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

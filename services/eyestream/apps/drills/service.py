@@ -16,7 +16,7 @@ from eyestream.apps.drills.ground import PLAIN, Ground
 from eyestream.apps.local.worker import settings_of
 from eyestream.errors import Unavailable
 from eyestream.web.keys import make_key
-from eyestream.web.principals import SCOPES, Scope
+from eyestream.web.principals import SCOPES
 
 _STARTS_WITHIN_S: Final = 90.0
 _STOPS_WITHIN_S: Final = 30.0
@@ -38,7 +38,7 @@ def serving(
     folder: Path,
     *options: str,
     port: int = 0,
-    keys: dict[str, Sequence[Scope]] | None = None,
+    keys: dict[str, Sequence[str]] | None = None,
     **settings: object,
 ) -> Iterator[Service]:
     """A service over the plain worker's settings while the block runs; `settings` are of the section web.
