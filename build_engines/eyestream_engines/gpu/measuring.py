@@ -15,10 +15,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TYPE_CHECKING, Final
 
 from eyestream.errors import EyestreamError
@@ -99,23 +99,39 @@ def measure(task: Task, *, told: Callable[[str], None] = lambda _line: None) -> 
     blank = Record(task.encoder, machine_of(compiler_of(task)), _today())
     path = records.path_of(task.folder, blank.machine, task.encoder)
     path.unlink(missing_ok=True)
-    command = [sys.executable, "-m", __name__, task.to_json()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        for line in process.stdout:
-            told(line.rstrip())
-        errors = process.stderr.read()
+    status, errors = _run([sys.executable, "-m", __name__, task.to_json()], told)
     found = records.kept(path) or blank
-    if process.returncode == 0 and found.identity:
+    if status == 0 and found.identity:
         return found
-    how = f"its process ended with status {process.returncode}"
-    if process.returncode < 0:
-        how = f"its process was ended by signal {-process.returncode}: perhaps it needs more memory"
+    how = f"its process ended with status {status}"
+    if status < 0:
+        how = f"its process was ended by signal {-status}: perhaps it needs more memory"
     failed = f"{how}. {errors.strip()[-_LAST:]}".strip()
     record = replace(found, identity=identity_of(subject, compiler_of(task)), failed=failed)
     record.save(task.folder)
     return record
+
+
+def _run(command: Sequence[str], told: Callable[[str], None]) -> tuple[int, str]:
+    """Status and stderr of the process. Nothing that it started outlives it: a server would go on holding the GPU."""
+    with (
+        TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                told(line.rstrip())
+            process.wait()
+        except BaseException:  # Ctrl-C does not reach a session of its own
+            process.terminate()
+            process.wait()
+            raise
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        errors.seek(0)
+        return process.returncode, errors.read()
 
 
 def measure_here(task: Task, *, told: building.Told) -> Record:

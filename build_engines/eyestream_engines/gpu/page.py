@@ -44,12 +44,15 @@ It takes `pip install tensorrt` into `.venv-engines`, at the version of the Trit
 measured in a process of its own and kept in `build_engines/measured/gpu/`, a folder for each kind of GPU; commit them
 with this page. The table that then stands here:
 """
+_TERA: Final = 1e12
+_MEGA: Final = 1e6
 _COLUMNS: Final = (
     "encoder",
     "batch",
     "pictures/s",
     "TFLOP/s",
-    "of the ceiling",
+    "the ceiling, TFLOP/s",
+    "of it",
     "of its products",
     "torch.compile, pictures/s",
     "times as fast",
@@ -77,6 +80,8 @@ def page(records: Sequence[Record]) -> Iterator[str]:
         yield ""
         yield from (f"- {line}" for record in kept for line in faults(record))
         yield from (f"- {line}" for line in goals(kept))
+        made = [f"{one.encoder} {one.bytes / _MEGA:.0f} MB in {one.compiled_s:.0f} s" for one in kept if one.bytes]
+        yield f"- plans: {', '.join(made) or 'none'}"
         yield ""
         yield summary(kept)
 
@@ -154,7 +159,8 @@ def _cells(record: Record, row: Row) -> list[str]:
         record.encoder,
         str(row.batch),
         _pictures(row.engine, row.batch),
-        _short(row.flops * row.engine.median / 1e12 if row.engine else None),
+        _short(row.flops * row.engine.median / _TERA if row.engine else None),
+        _short(row.ceiling.median / _TERA if row.ceiling else None),
         _short(row.of_ceiling),
         _short(row.of_products),
         _pictures(row.compiled, row.batch) + (" (not compiled)" if row.eager else ""),

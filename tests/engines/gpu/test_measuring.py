@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
+import time
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -88,6 +91,41 @@ def test_a_process_that_dies_at_once_leaves_nothing_of_the_last_time(task, kept,
     found = measuring.measure(task)
     assert found.rows == ()
     assert "status 1" in found.failed
+
+
+def test_nothing_that_a_dying_process_started_goes_on_holding_the_gpu(task, kept, monkeypatch, tmp_path):
+    started, dying = tmp_path / "started", tmp_path / "dying"
+    dying.write_text(f"#!/bin/sh\nsleep 600 >/dev/null 2>&1 &\necho $! > {started}\nkill -9 $$\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr(measuring.sys, "executable", str(dying))
+    measuring.measure(task)
+    assert gone(int(started.read_text()))
+
+
+def gone(number, *, within_s=60.0):
+    """Whether the process ends; one that nobody waits for may lie there dead."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(number).status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.05)
+                continue
+        return True
+    return False
+
+
+def test_whoever_ends_the_measuring_ends_its_process(task, kept, monkeypatch, tmp_path):
+    started, long = tmp_path / "started", tmp_path / "long"
+    long.write_text(f"#!/bin/sh\necho $$ > {started}\necho begun\nexec sleep 600\n")
+    long.chmod(0o755)
+    monkeypatch.setattr(measuring.sys, "executable", str(long))
+
+    def told(_line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measuring.measure(task, told=told)
+    assert gone(int(started.read_text()))
 
 
 def test_an_encoder_that_cannot_be_built_is_a_record_that_says_so(task, tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ def record(name="flair", *rows, **changes):
 
 def test_a_row_tells_figures_with_their_spread_and_ratios():
     (line,) = [line for line in page([record()]) if line.startswith("| flair")]
-    assert line == "| flair | 8 | 800 ± 1 % | 100 | 0.8 | 0.909 | 400 ± 1 % | 2 | 776 ± 1 % | 0.97 | held |"
+    assert line == "| flair | 8 | 800 ± 1 % | 100 | 125 | 0.8 | 0.909 | 400 ± 1 % | 2 | 776 ± 1 % | 0.97 | held |"
 
 
 def test_the_machine_is_told_with_its_figures():
@@ -52,6 +52,11 @@ def test_the_machine_is_told_with_its_figures():
         "2026-11-26",
     ):
         assert fact in told
+
+
+def test_plans_are_told_with_their_size_and_what_they_took():
+    told = page([record(bytes=50_400_000, compiled_s=34.2), record("gone", failed="refused")])
+    assert "- plans: flair 50 MB in 34 s" in list(told)
 
 
 def test_goals_are_held_at_the_batch_of_most_pictures_and_misses_are_named():
