@@ -39,6 +39,12 @@ class Machine:
         """Its folder's name: figures of two kinds of GPU are kept side by side."""
         return re.sub(r"[^a-z0-9]+", "-", (self.gpu or "processor").lower()).strip("-")
 
+    @property
+    def short(self) -> str:
+        """What people call the GPU, and the planner too: `l4`, `h100`; the whole name where no word of it says it."""
+        words = self.slug.split("-")
+        return next((word for word in words if re.search("[a-z]", word) and re.search("[0-9]", word)), self.slug)
+
     def told(self) -> str:
         """One line for a person."""
         if not self.gpu:

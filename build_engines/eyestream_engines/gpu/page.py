@@ -82,6 +82,7 @@ def page(records: Sequence[Record]) -> Iterator[str]:
         yield from (f"- {line}" for line in goals(kept))
         made = [f"{one.encoder} {one.bytes / _MEGA:.0f} MB in {one.compiled_s:.0f} s" for one in kept if one.bytes]
         yield f"- plans: {', '.join(made) or 'none'}"
+        yield from _costs(kept)
         yield ""
         yield summary(kept)
 
@@ -92,6 +93,34 @@ def _table(records: Sequence[Record]) -> Iterator[str]:
     for record in records:
         for row in record.rows:
             yield f"| {' | '.join(_cells(record, row))} |"
+
+
+def _costs(records: Sequence[Record]) -> Iterator[str]:
+    """What `eyestream plan --costs` reads of these engines: through Triton where that was measured, else alone."""
+    found = [(record, *cost) for record in records if (cost := cost_of(record)) is not None]
+    if not found:
+        return
+    yield ""
+    yield "For [the planner](howto/plan-capacity.md): one request holds an instance so long, and each picture in it."
+    yield ""
+    yield "```toml"
+    for record, request_ms, picture_ms in found:
+        yield f'[engines."{record.encoder}@{record.machine.short}"]'
+        yield f"request_ms = {request_ms:.3f}"
+        yield f"picture_ms = {picture_ms:.4f}"
+    yield "```"
+
+
+def cost_of(record: Record) -> tuple[float, float] | None:
+    """Milliseconds of a request and of each picture in it, from its smallest and largest batch; None without both."""
+    through = [(row.batch, row.served) for row in record.rows if row.served]
+    alone = [(row.batch, row.engine) for row in record.rows if row.engine]
+    measured = through if len(through) > 1 else alone
+    if len(measured) < 2:  # noqa: PLR2004 - a line has two ends
+        return None
+    (least, slow), (most, fast) = measured[0], measured[-1]
+    picture_ms = 1000 * (1 / fast.median - 1 / slow.median) / (most - least)
+    return (max(0.0, 1000 / slow.median - least * picture_ms), picture_ms) if picture_ms > 0 else None
 
 
 def lines(record: Record) -> Iterator[str]:

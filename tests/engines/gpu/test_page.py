@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from eyestream.planning.costs import Engine, work
 from eyestream_engines.cases import PARITY
 from eyestream_engines.gates import Reading
 from eyestream_engines.gpu import records
 from eyestream_engines.gpu.machine import Machine
-from eyestream_engines.gpu.page import goals, page, summary
+from eyestream_engines.gpu.page import cost_of, goals, page, summary
 from eyestream_engines.gpu.records import Record, Row
 from eyestream_engines.gpu.timing import Rates
 
@@ -57,6 +59,32 @@ def test_the_machine_is_told_with_its_figures():
 def test_plans_are_told_with_their_size_and_what_they_took():
     told = page([record(bytes=50_400_000, compiled_s=34.2), record("gone", failed="refused")])
     assert "- plans: flair 50 MB in 34 s" in list(told)
+
+
+def test_what_the_planner_needs_is_told_as_it_reads_it():
+    # A request takes 2 ms and each picture half of one.
+    rows = [row(batch, served=1000 / (2 + 0.5 * batch), engine=1000 / (1 + 0.5 * batch)) for batch in (1, 8, 16)]
+    told = list(page([record("flair", *rows)]))
+    begin = told.index("```toml")
+    table = tomllib.loads("\n".join(told[begin + 1 : told.index("```", begin)]))
+    engine = Engine.model_validate(table["engines"]["flair@l4"])
+    assert (engine.request_ms, engine.picture_ms) == pytest.approx((2.0, 0.5))
+
+
+def test_without_triton_the_planner_is_told_of_the_engine_alone():
+    rows = [row(batch, engine=1000 / (1 + 0.5 * batch)) for batch in (1, 8)]
+    bare = record("flair", *(dataclasses.replace(each, served=None) for each in rows))
+    assert cost_of(bare) == pytest.approx((1.0, 0.5))
+    assert cost_of(record("flair", row(8))) is None
+
+
+@pytest.mark.parametrize(
+    ("product", "short"),
+    [("NVIDIA L4", "l4"), ("NVIDIA H100 80GB HBM3", "h100"), ("NVIDIA A100-SXM4-40GB", "a100"), ("A GPU", "a-gpu")],
+)
+def test_a_gpu_has_the_name_that_the_planner_gives_it(product, short):
+    assert dataclasses.replace(CARD, gpu=product).short == short
+    assert short in work().tflops or product == "A GPU"
 
 
 def test_goals_are_held_at_the_batch_of_most_pictures_and_misses_are_named():
