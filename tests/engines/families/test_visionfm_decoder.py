@@ -263,6 +263,25 @@ def test_several_classes_share_a_pixel_and_one_class_stands_alone():
     assert torch.allclose(alone, 1 / (1 + torch.exp(-logits[:, :1])))
 
 
+def test_a_decoder_as_steep_as_a_trained_one_keeps_the_bounds_in_fp16(encoder, weights, tmp_path):
+    """Masks of random weights are nearly flat, and hide what FP16 does at an edge."""
+    pixels = gates.pictures(encoder.input)
+    flat = visionfm_decoder.module(encoder, weights)
+    with torch.inference_mode():
+        logits = flat.logits(torch.from_numpy(gates.normalised(pixels, encoder.input)))
+    factor = 10 / logits.std((2, 3)).mean()
+    middle = weights["decoder.cls.bias"] - logits.mean((0, 2, 3))
+    last = {"decoder.cls.weight": weights["decoder.cls.weight"] * factor, "decoder.cls.bias": middle * factor}
+    steep = visionfm_decoder.module(encoder, weights | last)
+    expected = building.reference(encoder, steep, pixels)
+    assert (expected > 0.9).mean() > 0.15
+    readings = building.graphs(
+        encoder, steep, work=tmp_path / "work", pixels=pixels, expected=expected, told=lambda _step, _share: None
+    )
+    assert readings[-1].absolute > 0.03
+    assert all(reading.passed for reading in readings)
+
+
 def test_nothing_scores_a_mask(encoder, weights):
     with pytest.raises(Misconfigured, match="no ScoreHead reads"):
         published.head(encoder, weights, "0" * 64)
