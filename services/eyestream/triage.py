@@ -74,6 +74,11 @@ def scored_only(decision: Decision) -> frozenset[Laterality]:
     return frozenset(eye for eye in _EYES if f"{_NAME[eye]}: {UNDECIDED}" in decision.notes)
 
 
+def undecided(decision: Decision) -> bool:
+    """Whether it waits for no picture though it is incomplete: its programme scores and does not decide."""
+    return decision.outcome == "incomplete" and bool(scored_only(decision))
+
+
 @dataclass(frozen=True, slots=True)
 class _Eye:
     laterality: Laterality

@@ -14,7 +14,7 @@ from rich.text import Text
 from eyestream.programmes import NO_ACTION, Programme, available
 from eyestream.records import Decision, Finding, Picture, Reason, Screening, utc
 from eyestream.sinks.base import Decided, Exam
-from eyestream.triage import scored_only
+from eyestream.triage import scored_only, undecided
 
 _EYES: Final = {"R": "right", "L": "left", "U": "unknown eye"}
 _STYLES: Final = {"refer": "bold red", "recapture": "yellow", "incomplete": "dim", "clear": "green"}
@@ -54,7 +54,7 @@ def exam_table(exams: Iterable[Exam], *, programmes: Mapping[str, Programme] | N
             table.add_row(exam_.exam_id, Text("not decided yet", style="dim"), "", "")
             continue
         scored = scored_only(decision)
-        words = _SCORED if scored and decision.outcome == "incomplete" else _OUTCOMES[decision.outcome]
+        words = _SCORED if undecided(decision) else _OUTCOMES[decision.outcome]
         outcome = Text(words, style=_STYLES[decision.outcome])
         if decision.urgency != NO_ACTION:
             outcome.append(f"\n{_urgency_title(programme, decision.urgency)}", style="default not bold")

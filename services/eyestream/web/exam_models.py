@@ -104,6 +104,8 @@ class WorkView(View):
     outcome: str | None
     urgency: str | None
     eyes: dict[str, str]
+    scored_only: list[str]
+    """As in the exam's decision."""
     reading: ReadingView
 
 

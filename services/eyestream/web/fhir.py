@@ -14,7 +14,7 @@ from eyestream.programmes import Programme
 from eyestream.records import Decision, Finding, Screening, utc
 from eyestream.sinks.base import Exam
 from eyestream.sinks.readings import Dossier, Reading
-from eyestream.triage import scored_only
+from eyestream.triage import undecided
 
 MEDIA_TYPE: Final = "application/fhir+json"
 
@@ -116,14 +116,9 @@ def _conclusion(exam: Exam, reading: Reading) -> str | None:
         said.append(f"Reader: {_outcome(verdict.outcome, verdict.urgency)}. {verdict.comment}".strip())
     if exam.decision is not None:
         outcome = _outcome(exam.decision.outcome, exam.decision.urgency)
-        said.append(f"Automated screening: {_SCORED if _undecided(exam.decision) else outcome}.")
+        said.append(f"Automated screening: {_SCORED if undecided(exam.decision) else outcome}.")
         said += exam.decision.notes
     return " ".join(said) or None
-
-
-def _undecided(decision: Decision) -> bool:
-    """Whether nothing is missing, for the programme does not decide."""
-    return decision.outcome == "incomplete" and bool(scored_only(decision))
 
 
 def _outcome(outcome: str, urgency: str) -> str:
@@ -134,7 +129,7 @@ def _conclusion_codes(exam: Exam, reading: Reading) -> list[dict[str, Any]] | No
     decided = reading.verdict if reading.state == "decided" else exam.decision
     if decided is None:
         return None
-    words = _SCORED if isinstance(decided, Decision) and _undecided(decided) else _OUTCOMES[decided.outcome]
+    words = _SCORED if isinstance(decided, Decision) and undecided(decided) else _OUTCOMES[decided.outcome]
     coding = [{"system": f"{_OURS}outcome", "code": decided.outcome, "display": words}]
     if decided.urgency != "none":
         coding.append({"system": f"{_OURS}urgency", "code": decided.urgency, "display": decided.urgency})

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from eyestream.programmes import Programme
 from eyestream.records import Decision, Finding, Identifier, Reason, Screening, Unreadable, utc
+from eyestream.triage import scored_only
 
 
 class View(BaseModel):
@@ -89,6 +90,8 @@ class DecisionView(View):
     rank: int
     eyes: dict[str, str]
     """Of each eye: referred, clear, ungradable or missing."""
+    scored_only: list[str]
+    """Eyes that count as missing though their pictures were scored, for the programme does not decide."""
     reasons: list[ReasonView]
     notes: list[str]
 
@@ -100,6 +103,7 @@ class DecisionView(View):
             urgency=decision.urgency,
             rank=decision.rank,
             eyes=dict(decision.eyes),
+            scored_only=sorted(scored_only(decision)),
             reasons=[ReasonView.of(reason, programme) for reason in decision.reasons],
             notes=list(decision.notes),
         )

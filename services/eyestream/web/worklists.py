@@ -11,6 +11,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from eyestream.records import Slug, utc
 from eyestream.sinks.base import WorklistEntry
 from eyestream.sinks.readings import Reading
+from eyestream.triage import scored_only
 from eyestream.web.exam_models import CountsView, ReadingView, WorklistView, WorkView
 from eyestream.web.guard import Reader, SomeReader, Visit
 from eyestream.web.models import View, shown
@@ -227,5 +228,6 @@ def _work(entry: WorklistEntry, reading: Reading) -> WorkView:
         outcome=decision.outcome if decision else None,
         urgency=decision.urgency if decision else None,
         eyes=dict(decision.eyes) if decision else {},
+        scored_only=sorted(scored_only(decision)) if decision else [],
         reading=ReadingView.of(reading),
     )

@@ -4,15 +4,17 @@ import asyncio
 
 import pytest
 
+from eyestream.programmes import Programme
+from eyestream.programmes.uncalibrated import uncalibrated
+from eyestream.sinks.memory import MemorySink
+from eyestream.sinks.memory_readings import MemoryReadings
 from eyestream.testing.screenings import Judge, a_note, a_screening
+from eyestream.triage import decide
 
 
 @pytest.fixture
 async def busy(world):
     """Nine exams to refer, one to take again and one clear; the judge's ranks follow the probabilities."""
-    from eyestream.sinks.memory import MemorySink
-    from eyestream.sinks.memory_readings import MemoryReadings
-
     world.sink = MemorySink(Judge(), clock=world.clock)
     world.readings = MemoryReadings(world.sink, clock=world.clock)
     world.change(results=world.sink, dossiers=world.readings, readings=world.readings, audit=world.readings)
@@ -123,3 +125,17 @@ async def test_many_readers_taking_from_the_top_never_share_an_exam(busy):
 
     ada, ben = await asyncio.gather(work("ada"), work("ben"))
     assert sorted(ada + ben) == ["exam-1", "exam-5", "exam-6", "exam-7", "exam-8", "exam-9"]
+
+
+async def test_an_exam_that_is_scored_alone_says_which_eyes_are(world):
+    undecided = uncalibrated(Programme.builtin("demo"))
+    world.sink = MemorySink(lambda _, *exam: decide(undecided, *exam), clock=world.clock)
+    world.readings = MemoryReadings(world.sink, clock=world.clock)
+    world.change(results=world.sink, dossiers=world.readings, readings=world.readings, audit=world.readings)
+    await world.sink.store([a_screening("img-1", "exam-1")])
+    client = world.client("viewer")
+    [listed] = (await client.get("/v1/programmes/diabetic/worklist")).json()["exams"]
+    for told in (listed, (await client.get("/v1/exams/exam-1")).json()["decision"]):
+        assert told["outcome"] == "incomplete"
+        assert told["eyes"] == {"R": "missing", "L": "missing"}
+        assert told["scored_only"] == ["R"]

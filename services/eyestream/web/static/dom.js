@@ -35,13 +35,19 @@ const OUTCOMES = {
   recapture: ["warn", "↻", "Take again"],
   incomplete: ["plain", "…", "Incomplete"],
   clear: ["good", "✓", "Clear"],
+  undecided: ["plain", "·", "Scored, not decided"],
 };
 const EYES = {
   referred: ["alert", "▲", "referred"],
   clear: ["good", "✓", "clear"],
   ungradable: ["warn", "?", "ungradable"],
   missing: ["plain", "–", "missing"],
+  scored: ["plain", "·", "scored"],
 };
+
+// A programme that does not decide leaves an eye "missing" and an exam "incomplete" though nothing is waited for.
+export const eyeStatus = (decision, side) => decision.scored_only.includes(side) ? "scored" : decision.eyes[side];
+export const outcomeOf = (decision) => decision.outcome === "incomplete" && decision.scored_only.length ? "undecided" : decision.outcome;
 
 export const outcomeWord = (name) => OUTCOMES[name]?.[2] ?? name;
 export const outcomeChip = (name, flat = "") => {

@@ -1,7 +1,7 @@
 // One exam: both eyes side by side, why the line decided so, and what its reader does.
 
 import { ask } from "./api.js";
-import { ago, chip, eyeName, fill, h, heading, moment, outcomeChip, per100 } from "./dom.js";
+import { ago, chip, eyeName, eyeStatus, fill, h, heading, moment, outcomeChip, outcomeOf, per100 } from "./dom.js";
 import { eyeCard, finder } from "./picture.js";
 import { readingPanel } from "./reading.js";
 import { urgencyChip } from "./worklist.js";
@@ -49,7 +49,7 @@ function newest(results) {
 function eyes(exam, found) {
   const results = newest(exam.results);
   const sides = ["R", "L", ...(results.some((one) => one.laterality === "U") || exam.unreadable.some((one) => one.laterality === "U") ? ["U"] : [])];
-  return sides.map((side) => eyeCard(side, exam.decision?.eyes[side], results.filter((one) => one.laterality === side),
+  return sides.map((side) => eyeCard(side, exam.decision && eyeStatus(exam.decision, side), results.filter((one) => one.laterality === side),
     exam.unreadable.filter((one) => one.laterality === side), found));
 }
 
@@ -58,7 +58,7 @@ function lineDecision(exam, context) {
   if (!decision) return h("section", {}, h("h2", {}, "The line"), h("p", {}, "A picture has just come: the decision on it follows."));
   return h("section", {},
     h("h2", {}, "The line says"),
-    h("p", { class: "verdict" }, outcomeChip(decision.outcome), decision.outcome === "clear" ? null : urgencyChip(decision.urgency, context)),
+    h("p", { class: "verdict" }, outcomeChip(outcomeOf(decision)), decision.outcome === "clear" ? null : urgencyChip(decision.urgency, context)),
     decision.reasons.length > 0 && h("ul", { class: "reasons" }, decision.reasons.map((reason) => h("li", {},
       h("b", {}, reason.finding.title), `, ${eyeName(reason.laterality).toLowerCase()}: ${per100(reason.finding.probability)}, needs ${per100(reason.finding.threshold)}`))),
     decision.notes.map((note) => h("p", { class: "note" }, chip("plain", "i", "Note"), ` ${note}`)),

@@ -1,7 +1,7 @@
 // The exams that wait for a reader. The list stands still while it is read: what changed meanwhile is told, not moved.
 
 import { ask, query } from "./api.js";
-import { ago, chip, eyeChip, field, fill, h, heading, outcomeChip, select } from "./dom.js";
+import { ago, chip, eyeChip, eyeStatus, field, fill, h, heading, outcomeChip, outcomeOf, select } from "./dom.js";
 
 const LIMIT = 25;
 const WHICH = [["waiting", "Waiting"], ["open", "Open, held by nobody"], ["claimed", "Held by somebody"], ["mine", "Held by me"], ["all", "All, decided ones too"]];
@@ -54,9 +54,9 @@ function table(exams, context) {
     h("tbody", {}, exams.map((exam) => h("tr", {},
       h("td", {}, urgencyChip(exam.urgency, context)),
       h("th", { scope: "row" }, h("a", { href: context.link("exam", { id: exam.exam_id }) }, exam.exam_id)),
-      h("td", {}, outcomeChip(exam.outcome, "flat")),
-      h("td", {}, eyeChip(exam.eyes.R, "flat")),
-      h("td", {}, eyeChip(exam.eyes.L, "flat")),
+      h("td", {}, outcomeChip(outcomeOf(exam), "flat")),
+      h("td", {}, eyeChip(eyeStatus(exam, "R"), "flat")),
+      h("td", {}, eyeChip(eyeStatus(exam, "L"), "flat")),
       h("td", {}, ago(exam.since)),
       h("td", {}, reader(exam.reading, context)))))));
 }
