@@ -33,7 +33,10 @@ ENGINES = "eyes-eyestream-engines"
 
 
 class Site:
-    """One namespace of a plane; what a test adds goes with it."""
+    """One namespace of a plane, under the restricted Pod Security standard, as long as the block lasts.
+
+    What the chart expects of its user is in it; what a test adds goes with it.
+    """
 
     def __init__(self, plane: ControlPlane, *, redis_url: str = "redis://127.0.0.1:6379/0") -> None:
         self.plane = plane
@@ -50,7 +53,14 @@ class Site:
         """The path of objects of a group, e.g. `of("apps/v1", "deployments")`."""
         return f"/apis/{group}/namespaces/{self.name}/{kind}" + (f"/{name}" if name else "")
 
-    def make(self) -> None:
+    def __enter__(self) -> Self:
+        self._make()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._remove()
+
+    def _make(self) -> None:
         api = self.plane.api
         labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
         api.create("/api/v1/namespaces", {"metadata": {"name": self.name, "labels": labels}})
@@ -66,7 +76,7 @@ class Site:
         api.create(f"{self.path}/secrets", secret)
         wait_until(lambda: api.exists(f"{self.path}/serviceaccounts/default"), "the namespace has its account")
 
-    def remove(self) -> None:
+    def _remove(self) -> None:
         api = self.plane.api
         with contextlib.suppress(Exception):
             self.helm("uninstall", "eyes", "--ignore-not-found")

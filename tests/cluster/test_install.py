@@ -39,7 +39,7 @@ def test_settings_that_change_replace_the_workers_and_nothing_else(site: Site):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_restricted_namespace_accepts_every_pod_of_every_shape(site: Site, shape: str):
+def test_pain_8_a_restricted_namespace_accepts_every_pod_of_every_shape(site: Site, shape: str):
     """Of Jobs, Deployments and operators' kinds alike: each template is offered to the API server as a pod."""
     pods = manifests.pods(render.objects(render.manifests(render.SHAPES / f"{shape}-values.yaml", namespace=site.name)))
     assert pods
@@ -69,7 +69,7 @@ def test_a_restricted_namespace_refuses_what_is_not_restricted(site: Site):
         site.plane.api.create(f"{site.path}/pods", pod, dryRun="All")
 
 
-def test_applied_twice_by_a_controller_of_git_nothing_changes_and_nothing_conflicts(site: Site):
+def test_pain_10_applied_twice_by_a_controller_of_git_nothing_changes_and_nothing_conflicts(site: Site):
     site.nodes(2)
     objects = render.objects(render.manifests(render.SHAPES / "minimal-values.yaml", namespace=site.name))
     objects = [item for item in objects if "helm.sh/hook" not in item["metadata"].get("annotations", {})]

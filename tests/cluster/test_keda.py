@@ -31,10 +31,8 @@ def scaled_plane(plane: ControlPlane) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def site(scaled_plane: ControlPlane) -> Iterator[Site]:
-    site = Site(scaled_plane)
-    site.make()
-    yield site
-    site.remove()
+    with Site(scaled_plane) as site:
+        yield site
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ import pytest
 from controlplane.cluster import ControlPlane
 from controlplane.kubelet import Kubelet
 from controlplane.operators import Keda, KedaAdapter
+from lines import line_site, line_values
 from sites import Object, Site, wait_until
 
-from eyestream.apps.drills.ground import PLAIN, Ground
+from eyestream.apps.drills.ground import Ground
 from eyestream.apps.drills.pictures import make_lot
 from eyestream.apps.drills.run import Run
 
@@ -36,18 +37,12 @@ def scaled_plane(plane: ControlPlane) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def site(scaled_plane: ControlPlane, ground: Ground) -> Iterator[Site]:
-    ground.host(PLAIN)  # its first start fills the shelf
-    ground.stack.stop(PLAIN)
-    ground.prepare(PICTURES)
-    site = Site(scaled_plane, redis_url=ground.stack.endpoints.redis_url)
-    site.make()
-    site.nodes(3)
-    yield site
-    site.remove()
+    with line_site(scaled_plane, ground, pictures=PICTURES, nodes=3) as site:
+        yield site
 
 
 @pytest.mark.timeout(1200)
-def test_workers_follow_the_lag_through_an_upgrade_and_a_drain_and_nothing_is_lost(
+def test_pain_6_workers_follow_the_lag_through_an_upgrade_and_a_drain_and_nothing_is_lost(
     site: Site, ground: Ground, capsys: pytest.CaptureFixture[str]
 ):
     claims = {"banks": ground.settings.banks.shelf}
@@ -91,16 +86,10 @@ def test_workers_follow_the_lag_through_an_upgrade_and_a_drain_and_nothing_is_lo
 
 def values(ground: Ground, *, max_batch: int = 8) -> Object:
     """A line on somebody else's Triton that KEDA scales, with workers so slow that they fall behind."""
-    at = ground.stack.endpoints
-    kafka = ground.settings.kafka
-    return {
-        "fullnameOverride": "eyes-eyestream",
-        "settings": {
-            "kafka": {"bootstrap": at.kafka, "topic": kafka.topic, "group": kafka.group},
-            "triton": {"model": ground.model},
-            "line": {"max_in_flight": 2, "max_wait_s": 1.0, "max_batch": max_batch},
-            "serve": {"replicas": 1, "max_replicas": MOST, "lag_per_replica": 20, "drain_timeout_s": 20},
-        },
-        "triton": {"external": at.triton_grpc},
-        "screening": {"keda": {"enabled": True, "pollingSeconds": 2, "scaleDownSeconds": 5}},
+    settings = {
+        "line": {"max_in_flight": 2, "max_wait_s": 1.0, "max_batch": max_batch},
+        "serve": {"replicas": 1, "max_replicas": MOST, "lag_per_replica": 20, "drain_timeout_s": 20},
     }
+    return line_values(
+        ground, settings, screening={"keda": {"enabled": True, "pollingSeconds": 2, "scaleDownSeconds": 5}}
+    )

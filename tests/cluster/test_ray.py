@@ -24,11 +24,9 @@ VALUES: Object = {
 
 @pytest.fixture
 def site(ray_plane: ControlPlane) -> Iterator[Site]:
-    site = Site(ray_plane)
-    site.make()
-    site.nodes(2)
-    yield site
-    site.remove()
+    with Site(ray_plane) as site:
+        site.nodes(2)
+        yield site
 
 
 @pytest.mark.parametrize("scales", [True, False], ids=["scaled by Ray", "a fixed number"])

@@ -12,9 +12,10 @@ from typing import Self
 import pytest
 from controlplane.cluster import ControlPlane
 from controlplane.played import Played, PlayedPod
+from lines import line_site, line_values
 from sites import Object, Site, wait_until
 
-from eyestream.apps.drills.ground import PLAIN, Ground
+from eyestream.apps.drills.ground import Ground
 from eyestream.apps.drills.pictures import make_lot
 from eyestream.apps.drills.run import Run
 from eyestream.apps.local import Stack
@@ -29,14 +30,8 @@ SHARED = ("metrics-export-port", "dashboard-agent-listen-port", "ray-client-serv
 
 @pytest.fixture
 def site(ray_plane: ControlPlane, ground: Ground) -> Iterator[Site]:
-    ground.host(PLAIN)  # its first start fills the shelf
-    ground.stack.stop(PLAIN)
-    ground.prepare(PICTURES)
-    site = Site(ray_plane, redis_url=ground.stack.endpoints.redis_url)
-    site.make()
-    site.nodes(2)
-    yield site
-    site.remove()
+    with line_site(ray_plane, ground, pictures=PICTURES, nodes=2) as site:
+        yield site
 
 
 @pytest.mark.timeout(1200)
@@ -169,16 +164,9 @@ def told(site: Site) -> str:
 
 def values(ground: Ground) -> Object:
     """The shape of a line on somebody else's Triton, on Ray, over the ground's servers."""
-    at = ground.stack.endpoints
-    kafka = ground.settings.kafka
-    return {
-        "fullnameOverride": "eyes-eyestream",
-        "settings": {
-            "kafka": {"bootstrap": at.kafka, "topic": kafka.topic, "group": kafka.group},
-            "triton": {"model": ground.model},
-            "serve": {"max_replicas": 1, "drain_timeout_s": 5},
-        },
-        "triton": {"external": at.triton_grpc},
-        "screening": {"host": "ray"},
-        "ray": {"autoscaling": False},
-    }
+    return line_values(
+        ground,
+        {"serve": {"max_replicas": 1, "drain_timeout_s": 5}},
+        screening={"host": "ray"},
+        ray={"autoscaling": False},
+    )
