@@ -76,16 +76,21 @@ def _versions() -> dict[str, str]:
 
 def _stages(to: Path) -> None:
     """What kwok's nodes and pods do, from kwok's own module."""
-    module = _module_folder(HERE / "kwok", "sigs.k8s.io/kwok")
+    stages = _module_folder(HERE / "kwok", "sigs.k8s.io/kwok") / "kustomize" / "stage"
     parts = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
-    texts = [
-        subprocess.run(
-            [str(tools.kubectl()), "kustomize", str(module / "kustomize" / "stage" / part)],
-            check=True, capture_output=True, text=True,
-        ).stdout
-        for part in parts
-    ]  # fmt: skip
-    (to / "kwok-stages.yaml").write_text("---\n".join(texts))
+    (to / "kwok-stages.yaml").write_text("---\n".join(_kustomize(stages / part) for part in parts))
+
+
+def _jobset(to: Path) -> None:
+    """JobSet's definition and its webhooks, as its own installation has them."""
+    components = _module_folder(HERE / "jobset", _JOBSET) / "config" / "components"
+    (to / "jobset-crds.yaml").write_text(_kustomize(components / "crd"))
+    (to / "jobset-webhooks.yaml").write_text(_kustomize(components / "webhook"))
+
+
+def _kustomize(folder: Path) -> str:
+    command = [str(tools.kubectl()), "kustomize", str(folder)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def _crds(folder: str, module: str) -> Callable[[Path], None]:
@@ -98,6 +103,7 @@ def _crds(folder: str, module: str) -> Callable[[Path], None]:
 
 _KUBERAY: Final = "github.com/ray-project/kuberay/ray-operator"
 _KEDA: Final = "github.com/kedacore/keda/v2"
+_JOBSET: Final = "sigs.k8s.io/jobset"
 
 MODULES: Final = (
     Module("etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, 2),
@@ -114,6 +120,7 @@ MODULES: Final = (
     Module("keda", {"keda": f"{_KEDA}/cmd/operator", "keda-adapter": f"{_KEDA}/cmd/adapter"}, 12,
            extras=_crds("keda", _KEDA)),
     Module("kuberay", {"kuberay-operator": _KUBERAY}, 3, extras=_crds("kuberay", _KUBERAY)),
+    Module("jobset", {"jobset": _JOBSET}, 3, extras=_jobset),
 )  # fmt: skip
 
 
@@ -127,7 +134,7 @@ def program(name: str, *, say: Callable[[str], None] = print) -> Path:
 
 
 def beside(name: str, file: str, *, say: Callable[[str], None] = print) -> Path:
-    """A file that was made with the program: `kwok-stages.yaml`, `keda-crds.yaml`, `kuberay-crds.yaml`."""
+    """A file that was made with the program, such as `kwok-stages.yaml` or `keda-crds.yaml`."""
     (module,) = [module for module in MODULES if name in module.programs]
     for folder in _given():
         if (folder / file).is_file():

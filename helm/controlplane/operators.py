@@ -1,4 +1,4 @@
-"""KEDA and the KubeRay operator as parts of a control plane, from their own modules. Knows no chart."""
+"""KEDA, KubeRay's operator and JobSet's as parts of a control plane, from their own modules. Knows no chart."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import yaml
 
 from controlplane import binaries
 from controlplane.access import kubectl
 from controlplane.parts import Keys, Program, client, patiently, wait
-from eyestream.apps.local.base import Command, Place
+from eyestream.apps.local.base import Command, Place, write_text
 from eyestream.errors import Unavailable
 
 _KEDA: Final = "keda"
 _METRICS: Final = "v1beta1.external.metrics.k8s.io"
-_KEDA_HOSTS: Final = (
-    "localhost",
-    "127.0.0.1",
-    f"keda-operator.{_KEDA}.svc",
-    f"keda-metrics-apiserver.{_KEDA}.svc",
-)
+_HERE: Final = ("localhost", "127.0.0.1")
+_KEDA_HOSTS: Final = (*_HERE, f"keda-operator.{_KEDA}.svc", f"keda-metrics-apiserver.{_KEDA}.svc")
 
 
 class _KedaProgram(Program):
@@ -41,13 +38,7 @@ class _KedaProgram(Program):
 
     def _certificates(self) -> Path:
         """The folder with the names of files that KEDA looks for."""
-        authority = self._keys.authority
-        pair = authority.pair("keda-operator", hosts=_KEDA_HOSTS)
-        folder = self._keys.folder / "keda"
-        folder.mkdir(exist_ok=True)
-        for source, name in ((authority.certificate, "ca.crt"), (pair.certificate, "tls.crt"), (pair.key, "tls.key")):
-            shutil.copyfile(source, folder / name)
-        return folder
+        return _certificates(self._keys, _KEDA, _KEDA_HOSTS)
 
 
 class Keda(_KedaProgram):
@@ -186,6 +177,64 @@ class KubeRay(Program):
         with patiently():
             address = f"http://127.0.0.1:{place.ports['kuberay-health']}/readyz"
             httpx.get(address, timeout=5, trust_env=False).raise_for_status()
+
+
+class JobSets(Program):
+    """Turns JobSets into Jobs; its webhooks fill in, check and guard what is sent to the API server."""
+
+    name = "jobset"
+    ports = ("jobset-webhooks", "jobset-metrics", "jobset-health")
+
+    def prepare(self, place: Place) -> None:
+        """Its definition, and its webhooks under an address of this machine."""
+        super().prepare(place)
+        _define(self._keys, place, self._beside("crds", place), "jobsets.jobset.x-k8s.io")
+        bundle = base64.b64encode(self._keys.authority.certificate.read_bytes()).decode()
+        found = yaml.safe_load_all(self._beside("webhooks", place).read_text())
+        configurations = [item for item in found if item["kind"].endswith("WebhookConfiguration")]
+        for configuration in configurations:
+            configuration["metadata"]["name"] = f"jobset-{configuration['metadata']['name']}"
+            for webhook in configuration["webhooks"]:
+                path = webhook["clientConfig"]["service"]["path"]
+                url = f"https://127.0.0.1:{place.ports['jobset-webhooks']}{path}"
+                webhook["clientConfig"] = {"url": url, "caBundle": bundle}
+        _apply(self._keys.administrator(place.ports), configurations)
+
+    def command(self, place: Place) -> Command:
+        """With certificates of our authority, and alone."""
+        certificates = str(_certificates(self._keys, self.name, _HERE))
+        settings = {
+            "apiVersion": "config.jobset.x-k8s.io/v1alpha1",
+            "kind": "Configuration",
+            "leaderElection": {"leaderElect": False},
+            "internalCertManagement": {"enable": False},
+            "webhook": {"host": "127.0.0.1", "port": place.ports["jobset-webhooks"], "certDir": certificates},
+            "metrics": {"bindAddress": f"127.0.0.1:{place.ports['jobset-metrics']}", "certDir": certificates},
+            "health": {"healthProbeBindAddress": f"127.0.0.1:{place.ports['jobset-health']}"},
+        }
+        file = place.runtime / "jobset.yaml"
+        write_text(file, yaml.safe_dump(settings))
+        return Command(self._argv(place, {"kubeconfig": self._keys.administrator(place.ports), "config": file}))
+
+    def ready(self, place: Place) -> None:
+        """Ask for its readiness: its webhooks answer."""
+        with patiently():
+            address = f"http://127.0.0.1:{place.ports['jobset-health']}/readyz"
+            httpx.get(address, timeout=5, trust_env=False).raise_for_status()
+
+    def _beside(self, what: str, place: Place) -> Path:
+        return binaries.beside(self.name, f"jobset-{what}.yaml", say=place.say)
+
+
+def _certificates(keys: Keys, name: str, hosts: Sequence[str]) -> Path:
+    """A folder with the names of files that an operator looks for."""
+    authority = keys.authority
+    pair = authority.pair(f"{name}-operator", hosts=hosts)
+    folder = keys.folder / name
+    folder.mkdir(exist_ok=True)
+    for source, file in ((authority.certificate, "ca.crt"), (pair.certificate, "tls.crt"), (pair.key, "tls.key")):
+        shutil.copyfile(source, folder / file)
+    return folder
 
 
 def _define(keys: Keys, place: Place, definitions: Path, name: str) -> None:
