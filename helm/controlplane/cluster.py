@@ -67,6 +67,10 @@ class ControlPlane:
         """Lets any tool in as the administrator."""
         return self.keys.administrator(self._ports)
 
+    def user(self, name: str) -> Path:
+        """Lets any tool in under that name, which may do what role bindings of the cluster allow it."""
+        return self.keys.kubeconfig(name, self._ports)
+
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
         """What kubectl printed. Raises Failed."""
         return kubectl(self.kubeconfig, *arguments, given=given)
