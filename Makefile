@@ -39,7 +39,7 @@ test: setup .venv/.browser lint types  ## everything that can be proven on this 
 
 test-cluster: setup  ## the chart on a real Kubernetes API server, without containers; builds it with Go, once
 	PYTHONPATH=helm $(BIN)/python -m controlplane build
-	$(BIN)/python -m pytest tests/cluster
+	$(BIN)/python -m pytest --require tests/cluster
 
 engines-setup: .venv-engines/.ready  ## create .venv-engines with torch, to build and verify engines
 
