@@ -61,7 +61,7 @@ topologySpreadConstraints:
 {{- define "eyestream.resources" -}}
 {{- $resources := deepCopy .resources }}
 {{- if .gpu.resource }}
-{{- $_ := set $resources "limits" (mergeOverwrite (dict .gpu.resource (int (default 1 .gpu.count))) (default dict .resources.limits)) }}
+{{- $_ := set $resources "limits" (mergeOverwrite (dict .gpu.resource (default 1 .gpu.count | int | toString)) (default dict .resources.limits)) }}
 {{- end }}
 {{- toYaml $resources }}
 {{- end }}
