@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -21,8 +22,9 @@ def write(path: Path, content: bytes) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    for folder in (path.parent, path.parent.parent):
-        _sync(folder)
+    _sync(path.parent)
+    with contextlib.suppress(PermissionError):  # somebody else's, in which we cannot have made the folder
+        _sync(path.parent.parent)
 
 
 def _sync(folder: Path) -> None:

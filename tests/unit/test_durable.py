@@ -49,3 +49,20 @@ def test_the_bytes_are_on_the_disk_before_the_name_is_and_the_name_and_its_folde
     assert part.parent == tmp_path / "new"
     assert not named
     assert folders == [(tmp_path / "new", True), (tmp_path, True)]
+
+
+def test_a_folder_in_one_that_only_root_may_read_is_written_to(tmp_path, monkeypatch):
+    """As systemd's /var/lib/private is for a service with a user of its own."""
+    opened = os.open
+
+    def closed(path, *args, **more):
+        if Path(path) == tmp_path:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **more)
+
+    (tmp_path / "state").mkdir()
+    monkeypatch.setattr(os, "open", closed)
+    durable.write(tmp_path / "state" / "file", b"content")
+    assert (tmp_path / "state" / "file").read_bytes() == b"content"
+    with pytest.raises(PermissionError):
+        durable.write(tmp_path / "file", b"content")
