@@ -98,7 +98,7 @@ class Client:
         self._runner = asyncio.Runner()
         try:
             self._encoder = self._runner.run(connecting)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else could close its loop
             self._runner.close()
             raise
 

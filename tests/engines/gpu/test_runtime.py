@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from eyestream.errors import Misconfigured
-from eyestream_engines.compilers import tensorrt
 from eyestream_engines.gpu.device import Device
 from eyestream_engines.gpu.runtime import Graph, Plan
 from eyestream_engines.gpu.timing import Unfit
@@ -95,7 +94,6 @@ def test_too_little_memory_at_a_batch_is_unfit_and_the_next_batch_runs(made):
     engine.bind(made.pictures[:2]).run(1)
 
 
-@pytest.mark.skipif(not tensorrt.installed("tensorrt-rtx"), reason="TensorRT for RTX is not installed here")
 def test_the_real_library_says_through_our_logger_why_it_loads_nothing(tmp_path):
     import tensorrt_rtx
 
