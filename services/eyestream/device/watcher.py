@@ -127,7 +127,7 @@ class FolderWatcher:
             if seen is None or seen.shape != shape:
                 self._sightings[path] = _Sighting(shape, now, now + self._habits.settle_s)
         for path in sorted(files, key=lambda path: files[path][1]):
-            if self._sightings[path].try_at <= now and not self._try(path, now):
+            if self._sightings[path].try_at <= now and _shape(path) == files[path] and not self._try(path, now):
                 break
         waits = [seen.try_at - now for seen in self._sightings.values()]
         return max(_SHORTEST_WAIT_S, min([self._habits.rescan_s, *waits]))
@@ -143,15 +143,14 @@ class FolderWatcher:
                 if name.startswith((".", "~")) or lower.endswith(_NOT_PICTURES) or lower in _SYSTEM_FILES:
                     continue
                 path = here / name
-                try:
-                    state = path.lstat()
-                except OSError:
+                shape = _shape(path)
+                if shape is None or path.is_symlink() or not path.is_file():
                     continue
-                if path.is_symlink() or not path.is_file() or (self._memory is not None and self._memory.knows(path)):
+                if self._memory is not None and self._memory.knows(path):
                     continue
                 if self._habits.wait_for_sidecar and not sidecar_of(path).exists():
                     continue
-                yield path, (state.st_size, state.st_mtime_ns)
+                yield path, shape
 
     def _try(self, path: Path, now: float) -> bool:
         """Take one file; False when no other can be taken now either."""
@@ -162,8 +161,6 @@ class FolderWatcher:
             if now - seen.since < self._habits.patience_s:
                 seen.try_at = seen.since + self._habits.patience_s
                 return True
-            log.warning("refused a file", extra={"action": Verb.REFUSED, "reason": rejection.reason})
-            self._refused(rejection.reason)
             self._put_aside(path, REFUSED, rejection)
         except Unavailable as error:
             for each in self._sightings.values():
@@ -178,8 +175,17 @@ class FolderWatcher:
         return True
 
     def _put_aside(self, path: Path, where: str, rejection: Rejected | None) -> None:
-        """Move the file and its sidecar out of the way, or remember it."""
-        seen = self._sightings.pop(path, None)
+        """Move the file and its sidecar out of the way, or remember it.
+
+        Many cameras write under one name again and again: a file that is another by now is another picture, and stays.
+        """
+        seen = self._sightings[path]
+        if _shape(path) != seen.shape:
+            return
+        if rejection is not None:
+            log.warning("refused a file", extra={"action": Verb.REFUSED, "reason": rejection.reason})
+            self._refused(rejection.reason)
+        del self._sightings[path]
         if self._memory is not None:
             self._memory.remember(path)
             return
@@ -195,9 +201,8 @@ class FolderWatcher:
                 sidecar_of(path).replace(sidecar_of(target))
         except OSError as error:
             # It stays and is tried again, which changes nothing but time.
-            if seen is not None:
-                seen.try_at = self._clock() + self._habits.retry_s
-                self._sightings[path] = seen
+            seen.try_at = self._clock() + self._habits.retry_s
+            self._sightings[path] = seen
             log.warning("cannot move a file", extra={"action": Verb.RETRIED, "reason": type(error).__name__})
 
     def _observe(self) -> Any:
@@ -218,6 +223,15 @@ class FolderWatcher:
             log.warning("no events from this folder", extra={"action": Verb.STARTED, "reason": type(error).__name__})
             return None
         return observer
+
+
+def _shape(path: Path) -> tuple[int, int] | None:
+    """The file's size and time of change, by which one is known from the next of its name; None when it is gone."""
+    try:
+        state = path.lstat()
+    except OSError:
+        return None
+    return state.st_size, state.st_mtime_ns
 
 
 def _free_name(path: Path) -> Path:

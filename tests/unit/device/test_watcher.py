@@ -190,6 +190,48 @@ def test_nothing_is_written_over(camera):
     assert (camera.folder / "sent/eye.jpg").read_bytes() == b"first"
 
 
+@pytest.mark.parametrize("refuse", [False, True], ids=["taken", "refused"])
+def test_the_next_picture_under_a_name_is_not_put_aside_with_the_last(camera, broken, refuse):
+    patients = iter([b"second patient"])
+    taken = []
+
+    def written_over(path):
+        taken.append(path.read_bytes())
+        for data in patients:  # the camera goes on while the first is being read
+            camera.write("image_R.jpg", data, changed=2_000)
+            return broken if refuse else None
+        return None
+
+    camera.error = written_over
+    camera.write("image_R.jpg", b"first patient")
+    watcher = camera.watcher(habits=Habits(patience_s=0.0))
+    camera.wait(watcher, 2)
+    assert camera.names() == ["image_R.jpg"]
+    camera.wait(watcher, 3)
+    assert taken == [b"first patient", b"second patient"]
+    assert camera.names() == ["sent/image_R.jpg"]
+    assert camera.refused == []
+
+
+def test_a_file_changed_while_others_were_taken_settles_again(camera):
+    taken = []
+
+    def slow(path):
+        taken.append((path.name, path.read_bytes()))
+        if path.name == "a.jpg":
+            camera.write("b.jpg", b"half of another", changed=2_000)
+
+    camera.error = slow
+    camera.write("a.jpg", changed=1)
+    camera.write("b.jpg", b"whole", changed=2)
+    watcher = camera.watcher()
+    camera.wait(watcher, 2)
+    assert [name for name, _ in taken] == ["a.jpg"]
+    camera.write("b.jpg", b"all of another", changed=2_001)
+    camera.wait(watcher, 3)
+    assert taken[1:] == [("b.jpg", b"all of another")]
+
+
 def test_a_sidecar_moves_with_its_picture(camera):
     camera.write("eye.jpg")
     camera.write("eye.jpg.json", b"{}")
@@ -224,6 +266,30 @@ def test_files_that_must_stay_are_remembered(camera):
     camera.wait(camera.watcher(memory=memory), 30)
     assert camera.taken == ["eye.jpg"]
     assert camera.names() == ["eye.jpg"]
+
+
+def test_the_next_picture_under_a_name_is_not_remembered_as_the_last(camera):
+    class Memory:
+        def __init__(self):
+            self.files = set()
+
+        def knows(self, path):
+            return path.read_bytes() in self.files
+
+        def remember(self, path):
+            self.files.add(path.read_bytes())
+
+    taken = []
+
+    def written_over(path):
+        taken.append(path.read_bytes())
+        if len(taken) == 1:
+            camera.write("image_R.jpg", b"second patient", changed=2_000)
+
+    camera.error = written_over
+    camera.write("image_R.jpg", b"first patient")
+    camera.wait(camera.watcher(memory=Memory()), 6)
+    assert taken == [b"first patient", b"second patient"]
 
 
 def test_a_file_that_cannot_be_moved_is_taken_again_which_changes_nothing(camera):
