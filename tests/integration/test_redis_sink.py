@@ -11,6 +11,7 @@ import pytest
 from redis import Redis
 from redis.crc import key_slot
 
+from eyestream.errors import Unavailable
 from eyestream.records import now, utc
 from eyestream.sinks.redis import RedisSink
 from eyestream.sinks.redis_reader import ResultsReader
@@ -77,6 +78,28 @@ async def test_a_picture_stored_between_anothers_storing_and_deciding_is_in_the_
     assert exam.decision.outcome == "refer"
     assert [picture.image_id for picture in exam.pictures] == ["a", "b"]
     assert exam.decided == exam.version == 2
+
+
+class Failover(Judge):
+    """At its first decision the server is replaced by one that never had the write."""
+
+    def __init__(self, client):
+        super().__init__()
+        self.client = client
+
+    def __call__(self, programme, exam_id, pictures):
+        if self.calls == 0:
+            self.client.flushall()
+        return super().__call__(programme, exam_id, pictures)
+
+
+async def test_a_picture_that_a_failover_lost_before_its_decision_is_not_stored(url, client, results):
+    sink = RedisSink(url, Failover(client))
+    with pytest.raises(Unavailable, match="forgot"):
+        await sink.store([a_screening("a")])
+    assert await sink.store([a_screening("a")]) == ["stored"]
+    await sink.close()
+    assert [result.meta.image_id for result in await results.screenings("exam-1")] == ["a"]
 
 
 async def test_two_workers_that_decide_the_same_change_make_one_event_of_it(url, client):

@@ -214,11 +214,15 @@ class RedisSink:
             if not open_:
                 return
             answers = await self._server.run([self._decide_call(exam, standing) for exam, standing in open_.items()])
-            open_ = {
+            newer = {
                 exam: _Standing.read(reply)
                 for exam, (outcome, reply) in zip(open_, answers, strict=True)
                 if outcome == "stale"
             }
+            if any(standing.version < open_[exam].version for exam, standing in newer.items()):
+                # A replica was promoted, or the server came back without them: to wait for its disk proves nothing.
+                raise Unavailable(PART, "it forgot pictures that it had just taken: another server answers")
+            open_ = newer
         raise Unavailable(PART, f"{len(open_)} exams changed faster than they could be decided")
 
     def _decide_call(self, exam_id: str, standing: _Standing) -> Call:
