@@ -24,13 +24,13 @@ def judge(
 ) -> list[Screening | Rejected]:
     """One result or refusal for each capture, in order; row i of `embeddings` [n, dim] speaks for capture i alone.
 
-    A picture is refused when its embedding is not finite, or when its programme's bank was taken out of service since
-    it was read. `encoded` is when the embeddings came, in seconds since 1970.
+    A picture is refused when its embedding is not finite or nothing but zeros, or when its programme's bank was taken
+    out of service since it was read. `encoded` is when the embeddings came, in seconds since 1970.
     """
     if len(embeddings) != len(batch):
         raise ValueError(f"{len(batch)} pictures were sent to the encoder and {len(embeddings)} embeddings came back")
-    finite = [bool(np.isfinite(row).all()) for row in embeddings]
-    results: list[Screening | Rejected] = [_REFUSED] * len(batch)
+    refused = {row: refusal for row, embedding in enumerate(embeddings) if (refusal := _refusal(embedding))}
+    results: dict[int, Screening | Rejected] = dict(refused)
     for name in dict.fromkeys(capture.meta.programme for capture in batch):
         rows = [row for row, capture in enumerate(batch) if capture.meta.programme == name]
         bank = banks.get(name)
@@ -38,7 +38,7 @@ def judge(
             for row in rows:
                 results[row] = Rejected("unknown-programme", _NO_BANK.format(name=name), stage="scoring")
             continue
-        rows = [row for row in rows if finite[row]]
+        rows = [row for row in rows if row not in refused]
         lateralities = [batch[row].meta.laterality for row in rows]
         judgements = scoring.score(bank.head, embeddings[rows], lateralities=lateralities)
         identity, programme = Identity(encoder=encoder, bank=bank.head.digest), bank.programme.digest
@@ -56,12 +56,18 @@ def judge(
                 timings=replace(capture.timings, encoded=encoded),
                 traceparent=capture.traceparent,
             )
-    return results
+    return [results[row] for row in range(len(batch))]
 
 
-_REFUSED = Rejected(
-    "embedding-not-finite",
-    "The encoder gave no finite embedding for this picture: look at the picture, then at the engine's precision.",
-    stage="encoding",
-)
+def _refusal(embedding: Vectors) -> Rejected | None:
+    """Why nothing can be said of such an embedding; None when something can. Zeros would end the batch in `score`."""
+    if not np.isfinite(embedding).all():
+        return Rejected("embedding-not-finite", _WORTHLESS.format(what="no finite embedding"), stage="encoding")
+    if not embedding.any():
+        text = _WORTHLESS.format(what="an embedding of nothing but zeros")
+        return Rejected("embedding-without-direction", text, stage="encoding")
+    return None
+
+
+_WORTHLESS = "The encoder gave {what} for this picture: look at the picture, then at the engine's precision."
 _NO_BANK = "The bank of programme {name!r} was taken out of service while the picture was in flight: redrive it later."

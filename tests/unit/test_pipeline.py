@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eyestream.encoders.fake import FakeEncoder
 from eyestream.pipeline import Pace
 from eyestream.records import ImageMeta
 from eyestream.scoring import score
@@ -93,6 +94,24 @@ async def test_a_picture_without_a_finite_embedding_is_refused_alone():
     await assert_each_picture_has_its_own_result(line, good)
     exam = await line.sink.exam("exam-1")
     assert [note.meta.image_id for note in exam.unreadable] == [poisoned.image_id]
+
+
+async def test_a_picture_whose_embedding_has_no_direction_is_refused_alone():
+    class Silent(FakeEncoder):
+        """Gives nothing but zeros for one picture, as an engine does whose last layer none of it excites."""
+
+        def embedding(self, pixels):
+            vector = super().embedding(pixels)
+            return np.zeros_like(vector) if np.isnan(vector).any() else vector
+
+    line = MemoryLine(encoder=(encoder := Silent()))
+    line.fake = encoder
+    good = [line.put(1), line.put(2)]
+    line.put(3)
+    encoder.poison(line.intake.capture(line.topic.messages[0][2], line.banks).pixels)
+    await line.run()
+    assert [dead.rejection.reason for dead in line.topic.dead_letters] == ["embedding-without-direction"]
+    await assert_each_picture_has_its_own_result(line, good)
 
 
 async def test_parts_that_are_away_cost_time_and_nothing_else():
