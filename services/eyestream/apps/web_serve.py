@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import threading
 from pathlib import Path
@@ -12,12 +13,16 @@ from typing import Any, Final
 from eyestream import settings as settings_module
 from eyestream.apps import web_wiring
 from eyestream.apps.web_metrics import exposed
+from eyestream.apps.web_process import listen
+from eyestream.errors import Unavailable
 from eyestream.settings import Settings
 from eyestream.telemetry import Verb, WebMetrics, log_as_json
 
 log = logging.getLogger(__name__)
 
 APPLICATION: Final = "results"
+_PATIENCE: Final = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+"""Ray ends a proxy that was not ready in 5 s, three times in a row, as on a busy machine; `serve.start` waits 60 s."""
 
 
 def application(settings: Settings) -> Any:
@@ -65,7 +70,11 @@ def build(args: dict[str, str]) -> Any:
 
 
 def run_on_serve(settings: Settings, ready_file: Path | None) -> None:
-    """Host it on a Ray of its own until SIGTERM."""
+    """Host it on a Ray of its own until SIGTERM.
+
+    Raises Misconfigured where the address cannot be had, Unavailable where Ray Serve does not come to listen on it.
+    """
+    host, port = _address(settings)
     import ray
     from ray import serve
 
@@ -76,7 +85,9 @@ def run_on_serve(settings: Settings, ready_file: Path | None) -> None:
             signal.signal(number, lambda *_: stop.set())
 
     stop_on_signal()
-    ray.init(
+    for name, seconds in _PATIENCE.items():
+        os.environ.setdefault(name, seconds)  # noqa: TID251 - Ray's processes read it; an operator's own goes before
+    running = ray.init(
         address="local",
         num_cpus=0,
         include_dashboard=False,
@@ -86,12 +97,26 @@ def run_on_serve(settings: Settings, ready_file: Path | None) -> None:
     )
     try:
         stop_on_signal()  # again: Ray's own handlers would end this process before Serve is shut down
-        serve.start(http_options={"host": settings.web.host, "port": settings.web.port})
+        try:
+            serve.start(http_options={"host": host, "port": port})
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            raise Unavailable(
+                "Ray Serve",
+                f"its HTTP proxy did not come to listen on {host}:{port}. Start it again when this machine has less "
+                f"to do; where that does not help, {running.address_info['session_dir']}/logs/serve says why.",
+            ) from error
         serve.run(application(settings), name=APPLICATION, route_prefix="/", blocking=False)
         if ready_file is not None:
-            ready_file.write_text(f"http://{settings.web.host}:{settings.web.port}\n")
+            ready_file.write_text(f"http://{host}:{port}\n")
         log.info("Ray Serve hosts the results service", extra={"action": Verb.STARTED})
         stop.wait()
         serve.shutdown()
     finally:
         ray.shutdown()
+
+
+def _address(settings: Settings) -> tuple[str, int]:
+    """Where to listen: asked before Ray is started, whose proxy would share the port with another Ray's unasked."""
+    with listen(settings.web.host, settings.web.port) as listening:
+        host, port = listening.getsockname()[:2]
+    return host, port

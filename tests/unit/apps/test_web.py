@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import tomllib
 import urllib.request
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from eyestream.apps import web_process
+from eyestream.apps import web_process, web_serve
 from eyestream.apps.web import commands
 from eyestream.apps.web_metrics import exposed
 from eyestream.apps.web_wiring import CurrentBanks, guard
@@ -119,6 +120,20 @@ def test_an_answer_does_not_wait_for_the_readers_acknowledgement():
         accepted, _ = listening.accept()
         with accepted:
             assert accepted.proto == socket.IPPROTO_TCP
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("run", [web_process.run_alone, web_serve.run_on_serve])
+def test_a_port_that_is_taken_is_told_before_anything_starts(run, shared, monkeypatch):
+    """`shared` is how another Ray's proxy holds its port: a second one would be let in and get half of the requests."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(Misconfigured, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
+            run(Settings(web={"unprotected": True, "port": port}), None)
 
 
 @pytest.fixture
