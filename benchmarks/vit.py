@@ -13,6 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import model_config_pb2 as pb
 
 from eyestream.decoding import Preprocessing
+from eyestream.encoders.triton import version_of
+from eyestream.records import Digest
 
 NAME: Final = "vit-ti"
 SIZE, PATCH, DIM, DEPTH, HEADS, HIDDEN = 224, 16, 192, 12, 3, 768
@@ -103,13 +105,16 @@ def write(repository: Path, like: Path) -> None:
     """
     model = graph().SerializeToString()
     folder = repository / NAME
-    (folder / "1").mkdir(parents=True, exist_ok=True)
-    (folder / "1" / "model.onnx").write_bytes(model)
     config = text_format.Parse((like / "config.pbtxt").read_text(), pb.ModelConfig())
     config.name = NAME
     config.input[0].dims[:] = [SIZE, SIZE, 3]
     config.output[0].dims[:] = [DIM]
-    told = {"name": NAME, "digest": hashlib.sha256(model).hexdigest(), "preprocessing": Preprocessing().to_json()}
+    digest, preprocessing = Digest(hashlib.sha256(model).hexdigest()), Preprocessing().to_json()
+    version = version_of(digest, preprocessing)
+    (folder / str(version)).mkdir(parents=True, exist_ok=True)
+    (folder / str(version) / "model.onnx").write_bytes(model)
+    config.version_policy.specific.versions[:] = [version]
+    told = {"name": NAME, "digest": digest, "preprocessing": preprocessing}
     for key, value in told.items():
         config.parameters[f"eyestream.{key}"].string_value = value
     (folder / "config.pbtxt").write_text(text_format.MessageToString(config))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import secrets
 import shutil
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -18,7 +19,9 @@ from onnx import GraphProto
 
 from eyestream.apps.drills.ground import Ground
 from eyestream.apps.local import PARTS, Endpoints, Stack
+from eyestream.encoders.triton import version_of
 from eyestream.errors import Misconfigured, Unavailable
+from eyestream.records import Digest
 from eyestream.testing.texts import FakeTextEncoder
 
 ROOT = Path(__file__).parents[1]
@@ -94,6 +97,12 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             (pytest.fail if required else pytest.skip)(f"NO LOCAL STACK, SO NOTHING OF IT IS TESTED: {error}")
         yield ground
         ground.down()
+
+
+@pytest.fixture(scope="session")
+def write_trial() -> Callable[..., None]:
+    """Writes the `trial` model into a folder, as the engine of a digest."""
+    return write_trial_model
 
 
 @pytest.fixture(scope="module")
@@ -209,12 +218,15 @@ def write_picky_model(folder: Path) -> None:
     save_model(folder, graph, PICKY)
 
 
-def write_trial_model(folder: Path) -> None:
-    """An encoder as the line wants one, of 96 pixels a side and chance weights: alike pictures, alike embeddings."""
+def write_trial_model(folder: Path, digest: str = "ab" * 32) -> None:
+    """An encoder as the line wants one, of 96 pixels a side and chance weights: alike pictures, alike embeddings.
+
+    Another digest has other weights. Whatever lay in the folder is gone.
+    """
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
-    weights = np.random.default_rng(0).standard_normal((192, 64)).astype(np.float32)
+    weights = np.random.default_rng(int(digest, 16)).standard_normal((192, 64)).astype(np.float32)
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT),
@@ -231,17 +243,20 @@ def write_trial_model(folder: Path) -> None:
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT16, ["n", 64])],
         [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.float32(70), "grey")],
     )
-    save_model(folder, graph, TRIAL)
+    version = version_of(Digest(digest), TRIAL_PREPROCESSING)
+    shutil.rmtree(folder, ignore_errors=True)
+    config = TRIAL % (version, digest, json.dumps(TRIAL_PREPROCESSING))
+    save_model(folder, graph, config, version=version)
 
 
-def save_model(folder: Path, graph: GraphProto, config: str) -> None:
+def save_model(folder: Path, graph: GraphProto, config: str, *, version: int = 1) -> None:
     import onnx
     from onnx import helper
 
-    (folder / "1").mkdir(parents=True)
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), folder / "1/model.onnx"
-    )
+    place = folder / str(version)
+    place.mkdir(parents=True)
+    opsets = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), place / "model.onnx")
     (folder / "config.pbtxt").write_text(config)
 
 
@@ -269,19 +284,21 @@ dynamic_batching { preferred_batch_size: [8] max_queue_delay_microseconds: 30000
 TRIAL = """\
 name: "trial"
 backend: "onnxruntime"
+version_policy: { specific: { versions: [%d] } }
 max_batch_size: 8
 input [{ name: "pixels" data_type: TYPE_UINT8 dims: [96, 96, 3] }]
 output [{ name: "embedding" data_type: TYPE_FP16 dims: [64] }]
 instance_group [{ kind: KIND_CPU count: 2 }]
 parameters: {
   key: "eyestream.digest"
-  value: { string_value: "abababababababababababababababababababababababababababababababab" }
+  value: { string_value: "%s" }
 }
 parameters: {
   key: "eyestream.preprocessing"
-  value: { string_value: "{\\"crop\\":\\"field-of-view\\",\\"shape\\":\\"pad-square\\"}" }
+  value: { string_value: %s }
 }
 """
 """What the worker reads of an engine."""
+TRIAL_PREPROCESSING = '{"crop":"field-of-view","shape":"pad-square"}'
 TRIAL_DIM = 64
 """The length of its embeddings, which its text tower's must have."""

@@ -150,11 +150,12 @@ def build(
     import torch
 
     from eyestream_engines import building, compilers, gates
+    from eyestream_engines.steps import STEPS
 
     torch.set_num_threads(threads)
     described = EncoderFile.load(encoder)
     chosen = compilers.choose(compiler, compute=compute)
-    with _progress(building.STEPS) as told:
+    with _progress(STEPS) as told:
         built = building.build(
             described,
             checkpoint or described.checkpoint_path,

@@ -93,13 +93,13 @@ def synthetic(encoder: EncoderFile, pixels: Pixels) -> Floats:
 
     Weights drawn from a seed are of the size of trained ones and were taught nothing: trained ones give other figures.
     """
-    from eyestream_engines import building, checkpoints, files
+    from eyestream_engines import checkpoints, files, proving
     from eyestream_engines.cases import PARITY, Case
     from eyestream_engines.families import family_of
 
     held = Case.open(PARITY / encoder.parity).file() if encoder.parity else files.read(encoder.checkpoint_path)
     network = family_of(encoder).module(encoder, checkpoints.select(encoder, held, source=encoder.name))
-    return building.reference(encoder, network, pixels)
+    return proving.reference(encoder, network, pixels)
 
 
 def page(effects: Iterable[Effect], *, pictures: str) -> Iterator[str]:

@@ -16,14 +16,15 @@ from eyestream.banks.shelf import Shelf
 from eyestream.errors import Misconfigured
 from eyestream.programmes import Programme
 from eyestream.programmes.uncalibrated import BEYOND, POINT, of_labels, uncalibrated
-from eyestream_engines import building, checkpoints, files
+from eyestream_engines import building, checkpoints, files, steps
 from eyestream_engines.architectures import Octcube, VisionFmDecoder, VisionUnite, Vit
-from eyestream_engines.building import Built, Told
+from eyestream_engines.building import Built
 from eyestream_engines.compilers.onnx import OnnxRuntime
 from eyestream_engines.heads import published, zeroshot
 from eyestream_engines.spec import EncoderFile
+from eyestream_engines.steps import Told
 
-STEPS: Final = (*building.STEPS, "making the head")
+STEPS: Final = (*steps.STEPS, "making the head")
 _DEMO: Final = "eyestream-demo"
 _CHINESE: Final = "bert-base-chinese"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc import model_config_pb2 as pb
 
-from eyestream.encoders.triton import INPUT, OUTPUT
+from eyestream.encoders.triton import INPUT, OUTPUT, version_of
 from eyestream.records import Digest
 from eyestream_engines.spec import EncoderFile
 
@@ -35,9 +35,16 @@ def config(
             max_queue_delay_microseconds=serving.queue_delay_us,
         ),
         model_warmup=_warmup(dims, sizes=(1, serving.max_batch) if backend == "tensorrt" else ()),
-        version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=1)),
+        version_policy=pb.ModelVersionPolicy(
+            specific=pb.ModelVersionPolicy.Specific(versions=[int(version(encoder, digest))])
+        ),
         parameters=parameters,
     )
+
+
+def version(encoder: EncoderFile, digest: Digest) -> str:
+    """The name of the folder, inside the model's, that Triton looks for the engine of that digest in."""
+    return str(version_of(digest, encoder.preprocessing.to_json()))
 
 
 def render(encoder: EncoderFile, digest: Digest, *, name: str | None = None, backend: str = "onnxruntime") -> str:

@@ -18,17 +18,19 @@ import numpy as np
 from eyestream.encoders.triton import TritonEncoder
 from eyestream.errors import Misconfigured
 from eyestream.records import Digest, Pixels
-from eyestream_engines import building, checkpoints, gates, triton_config
-from eyestream_engines.building import Told
+from eyestream_engines import checkpoints, gates, proving, triton_config
 from eyestream_engines.cases import NO_ENCODERS, Case
 from eyestream_engines.families import family_of
 from eyestream_engines.gates import Floats, Reading
 from eyestream_engines.heads import parity
 from eyestream_engines.spec import EncoderFile
+from eyestream_engines.steps import Told
 
 TRITON: Final = "Triton's answer"
 """The gate of what comes back over gRPC."""
 _TIMEOUT_S: Final = 300.0
+_NOBODY: Final = Digest("0" * 64)
+"""Whose weights: those of a case are nobody's file."""
 
 
 def verify(case: Case, *, told: Told = lambda _step, _share: None) -> Iterator[Reading]:
@@ -67,16 +69,17 @@ def readings(
     yield from gates.original(family_of(encoder).arrays(encoder, weights, case), case, encoder)
     network = family_of(encoder).module(encoder, weights)
     pixels = gates.pictures(encoder.input)
-    expected = building.reference(encoder, network, pixels)
+    expected = proving.reference(encoder, network, pixels)
     with TemporaryDirectory(prefix="eyestream-verify-") as place:
         model = Path(place) / "repository" / encoder.name
-        yield from building.graphs(encoder, network, work=model / "1", pixels=pixels, expected=expected, told=told)
-        (model / "config.pbtxt").write_text(triton_config.render(encoder, Digest("0" * 64)))
+        version = model / triton_config.version(encoder, _NOBODY)
+        yield from proving.graphs(encoder, network, work=version, pixels=pixels, expected=expected, told=told)
+        (model / "config.pbtxt").write_text(triton_config.render(encoder, _NOBODY))
         told("asking Triton", 0.0)
         with _triton(Path(place) / "state", model.parent) as address:
             answer = asyncio.run(_ask(address, encoder, pixels))
         yield gates.half(TRITON, expected, answer, encoder)
-        graph(model / "1" / "model.onnx")
+        graph(version / "model.onnx")
 
 
 def distinct(case: Case) -> list[EncoderFile]:
@@ -103,7 +106,7 @@ def _triton(state: Path, repository: Path) -> Iterator[str]:
 async def _ask(address: str, encoder: EncoderFile, pixels: Pixels) -> Floats:
     client = await TritonEncoder.connect(address, encoder.name, timeout_s=_TIMEOUT_S)
     try:
-        size = min(building.batch_of(encoder), encoder.serving.max_batch)
+        size = min(proving.batch_of(encoder), encoder.serving.max_batch)
         parts = [await client.encode(pixels[start : start + size]) for start in range(0, len(pixels), size)]
     finally:
         await client.close()

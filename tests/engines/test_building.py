@@ -18,11 +18,13 @@ import torch
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from eyestream.encoders.triton import version_of
 from eyestream.errors import Misconfigured, Unavailable
 from eyestream_engines import building, compilers, files, gates, publishing
 from eyestream_engines.export import Engine
 from eyestream_engines.families import family_of
 from eyestream_engines.inference import embed
+from eyestream_engines.steps import STEPS
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +47,17 @@ def repository(tiny, checkpoint, compiler, tmp_path_factory):
     return folder
 
 
+def graph_in(repository):
+    """The graph that Triton finds, in the one folder that has the engine's number."""
+    (graph,) = (repository / "tiny").glob("*/model.onnx")
+    return graph
+
+
 def test_the_published_graph_says_what_the_network_says(tiny, tiny_weights, repository):
     pixels = gates.pictures(tiny.input, 5, seed=9)
     with torch.inference_mode():
         wanted = Engine(tiny, family_of(tiny).module(tiny, tiny_weights))(torch.from_numpy(pixels)).numpy()
-    got = embed(repository / "tiny" / "1" / "model.onnx", pixels, batch=3)
+    got = embed(graph_in(repository), pixels, batch=3)
     assert gates.half("engine", wanted, got, tiny).passed
     assert np.allclose(np.linalg.norm(got, axis=1), 1, atol=2e-3)
 
@@ -61,7 +69,7 @@ def test_the_manifest_says_what_was_measured_and_what_lies_there(tiny, checkpoin
     assert {"torch", "timm", "onnxruntime"} <= told["versions"].keys()
     assert [gate["gate"] for gate in told["gates"]] == ["graph in FP32", "FP16, rounded as a GPU does", "engine"]
     assert all(gate["passed"] for gate in told["gates"])
-    assert told["files"].keys() == {"1/model.onnx", "config.pbtxt"}
+    assert told["files"].keys() == {f"{graph_in(repository).parent.name}/model.onnx", "config.pbtxt"}
     assert publishing.intact(repository, "tiny")
 
 
@@ -71,21 +79,24 @@ def test_the_configuration_names_the_model_its_digest_and_its_shapes(tiny, check
     assert (config.name, config.max_batch_size) == ("tiny", 4)
     assert list(config.input[0].dims) == [32, 32, 3]
     assert config.parameters["eyestream.digest"].string_value == files.digest(checkpoint)
+    version = version_of(files.digest(checkpoint), config.parameters["eyestream.preprocessing"].string_value)
+    assert list(config.version_policy.specific.versions) == [version]
+    assert graph_in(repository).parent.name == str(version)
 
 
 def test_a_second_call_does_nothing(tiny, checkpoint, compiler, repository):
-    graph = repository / "tiny" / "1" / "model.onnx"
+    graph = graph_in(repository)
     before = graph.stat().st_mtime_ns
-    steps = []
-    built = building.build(tiny, checkpoint, repository, compiler=compiler, told=lambda step, _: steps.append(step))
+    told = []
+    built = building.build(tiny, checkpoint, repository, compiler=compiler, told=lambda step, _: told.append(step))
     assert not built.fresh
     assert graph.stat().st_mtime_ns == before
-    assert set(steps) == {building.STEPS[0]}
+    assert set(told) == {STEPS[0]}
 
 
 def test_a_damaged_model_is_built_anew(tiny, checkpoint, compiler, repository, tmp_path):
     shutil.copytree(repository, tmp_path, dirs_exist_ok=True)
-    graph = tmp_path / "tiny" / "1" / "model.onnx"
+    graph = graph_in(tmp_path)
     whole = graph.read_bytes()
     graph.write_bytes(whole[: len(whole) // 2])
     assert building.build(tiny, checkpoint, tmp_path, compiler=compiler).fresh
@@ -102,6 +113,7 @@ def test_another_checkpoint_replaces_the_model_and_leaves_nothing_else(
     second = building.build(tiny, other, tmp_path, compiler=compiler)
     assert second.fresh
     assert second.manifest["checkpoint"] != first["checkpoint"]
+    assert graph_in(tmp_path).parent.name != graph_in(repository).parent.name
     assert publishing.intact(tmp_path, "tiny")
     assert not (tmp_path / ".building").exists()
 
@@ -175,9 +187,10 @@ import json, os, signal, sys
 from pathlib import Path
 from eyestream_engines import building, compilers
 from eyestream_engines.spec import EncoderFile
+from eyestream_engines.steps import STEPS
 
 def told(step, share):
-    if step == building.STEPS[int(sys.argv[4])]:
+    if step == STEPS[int(sys.argv[4])]:
         os.kill(os.getpid(), signal.SIGKILL)
 
 encoder = EncoderFile.model_validate_json(sys.argv[1])

@@ -16,7 +16,7 @@ from eyestream_engines.inference import embed
 def test_triton_serves_the_engine_under_its_name_digest_and_preparation(tiny, tiny_weights, tmp_path):
     checkpoint, repository = tmp_path / "tiny.pth", tmp_path / "model_repository"
     torch.save(tiny_weights, checkpoint)
-    building.build(tiny, checkpoint, repository, compiler=compilers.choose("onnxruntime"), name="retina")
+    built = building.build(tiny, checkpoint, repository, compiler=compilers.choose("onnxruntime"), name="retina")
     pixels = gates.pictures(tiny.input, 4)
 
     async def ask(address):
@@ -31,4 +31,4 @@ def test_triton_serves_the_engine_under_its_name_digest_and_preparation(tiny, ti
     assert spec.digest == files.digest(checkpoint)
     assert (spec.height, spec.width, spec.dim, spec.max_batch) == (32, 32, 32, 4)
     assert type(tiny.preprocessing).from_json(spec.preprocessing) == tiny.preprocessing
-    assert np.allclose(answer, embed(repository / "retina" / "1" / "model.onnx", pixels), atol=1e-3)
+    assert np.allclose(answer, embed(next(built.folder.glob("*/model.onnx")), pixels), atol=1e-3)

@@ -9,9 +9,8 @@ import re
 import secrets
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +33,6 @@ from eyestream.banks.build import build
 from eyestream.brokers.deadletters import DeadLetter, address
 from eyestream.brokers.redrive import read_dead_letters
 from eyestream.device.pseudonym import create_key
-from eyestream.encoders.triton import TRUST_S
 from eyestream.programmes import Programme
 from eyestream.records import HEADER_REF, HEADER_TRACEPARENT, Screening, digest
 from eyestream.sinks.base import Exam
@@ -396,18 +394,12 @@ def test_a_worker_does_not_start_with_a_bank_for_another_encoder(ground: Ground,
 
 
 @pytest.fixture
-def another_engine(ground: Ground) -> Iterator[None]:
-    """Triton serves another engine under the same name; the first one again afterwards, and the worker with it.
-
-    The line has paused by then: within TRUST_S of an answer it would still believe what it last heard of the engine.
-    """
-    time.sleep(TRUST_S)
-    config = ground.models / "trial" / "config.pbtxt"
-    original = config.read_text()
-    config.write_text(original.replace("ab" * 32, "cd" * 32))
+def another_engine(ground: Ground, write_trial: Callable[..., None]) -> Iterator[None]:
+    """Triton serves another engine under the same name; the first one again afterwards, and the worker with it."""
+    write_trial(ground.models / "trial", "cd" * 32)
     reload(ground.stack.endpoints.triton_grpc, "trial")
     yield
-    config.write_text(original)
+    write_trial(ground.models / "trial")
     reload(ground.stack.endpoints.triton_grpc, "trial")
     ground.stack.start(PLAIN)
 

@@ -21,7 +21,7 @@ from eyestream.programmes import Programme
 from eyestream.records import Vectors
 from eyestream.scoring import probabilities
 from eyestream.testing.eyes import FINDINGS, Eye
-from eyestream_engines.demo.evaluate import GRAPH, text_tower
+from eyestream_engines.demo.evaluate import graph, text_tower
 from eyestream_engines.demo.evaluating import auroc
 from eyestream_engines.demo.pictures import CACHE, corpus, spec
 from eyestream_engines.inference import embed
@@ -130,7 +130,7 @@ def main() -> None:
         programme, text_tower(), encoder_digest=spec().digest(), preprocessing_digest=spec().preprocessing.digest
     )
     points = {}
-    for condition, margin in margins(head, embed(GRAPH, pixels)).items():
+    for condition, margin in margins(head, embed(graph(), pixels)).items():
         labels, asked = labelled(condition, eyes)
         points[condition] = point(margin[asked], labels[asked])
         print(f"{condition:16} {points[condition]}")  # noqa: T201 - this program's output

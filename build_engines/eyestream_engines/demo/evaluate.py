@@ -14,12 +14,12 @@ import numpy as np
 from eyestream.banks.onnx import OnnxTextEncoder
 from eyestream.testing.eyes.captions import phrasings
 from eyestream.testing.eyes.claims import Claim
+from eyestream_engines import triton_config
 from eyestream_engines.demo.evaluating import auroc, evaluate, prompt, table
 from eyestream_engines.demo.pictures import CACHE, Split, corpus, decoded, spec
 from eyestream_engines.inference import embed
 from eyestream_engines.spec import SHELF
 
-GRAPH: Final = SHELF.parent / "model_repository" / "eyestream-demo" / "1" / "model.onnx"
 REAL: Final = {"dr": Claim("diabetic"), "g": Claim("finding", "large-cup"), "h": Claim("healthy")}
 """What the suffix of a photograph's name says it shows: diabetic retinopathy, glaucoma, healthy."""
 
@@ -27,8 +27,15 @@ REAL: Final = {"dr": Claim("diabetic"), "g": Claim("finding", "large-cup"), "h":
 def report(split: Split, count: int, *, cache: Path = CACHE, workers: int = 2) -> None:
     """Print the table of one split's first `count` eyes."""
     eyes, pixels = corpus(split, count, cache_dir=cache, workers=workers)
-    rows = evaluate(text_tower(), eyes, embed(GRAPH, pixels))
+    rows = evaluate(text_tower(), eyes, embed(graph(), pixels))
     print(f"{count} rendered eyes of the {split} split:\n{table(rows)}")  # noqa: T201 - this program's output
+
+
+def graph() -> Path:
+    """The image tower that Triton serves."""
+    encoder = spec()
+    version = triton_config.version(encoder, encoder.digest())
+    return SHELF.parent / "model_repository" / encoder.name / version / "model.onnx"
 
 
 def text_tower() -> OnnxTextEncoder:
@@ -42,7 +49,7 @@ def photographs(folder: Path) -> None:
     """Print how prompts rank real photographs named `*_dr`, `*_g` and `*_h`: each kind against all others."""
     files = sorted(file for file in folder.iterdir() if file.stem.rsplit("_", 1)[-1] in REAL)
     kinds = np.array([file.stem.rsplit("_", 1)[-1] for file in files])
-    vectors = embed(GRAPH, np.stack([decoded(file.read_bytes()) for file in files]))
+    vectors = embed(graph(), np.stack([decoded(file.read_bytes()) for file in files]))
     print(f"{len(files)} real photographs (it was trained on none):")  # noqa: T201 - this program's output
     for kind, claim in REAL.items():
         area = auroc(vectors @ prompt(text_tower(), phrasings(claim)[:24]), kinds == kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -74,12 +75,15 @@ def publish(
     Returns the path of the image graph. Raises Misconfigured when the graph is not the network.
     """
     served = repository / encoder.name
-    graph = served / "1" / "model.onnx"
+    graph = served / triton_config.version(encoder, encoder.digest()) / "model.onnx"
     size = encoder.input
     export_image(model.image, graph, height=size.height, width=size.width)
     noise = np.random.default_rng(0).integers(0, 256, (4, size.height, size.width, 3), dtype=np.uint8)
     check_parity(model.image, graph, np.concatenate([pictures, noise]), encoder.tolerance)
     (served / "config.pbtxt").write_text(triton_config.render(encoder, encoder.digest()))
+    for former in served.glob("*/"):
+        if former != graph.parent:
+            shutil.rmtree(former)
     assert encoder.text is not None
     folder = SHELF / encoder.text.folder
     export_text(model.text, folder / GRAPH)

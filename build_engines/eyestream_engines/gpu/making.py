@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eyestream.records import Pixels
-from eyestream_engines import building, checkpoints, gates, triton_config
-from eyestream_engines.building import Told
+from eyestream_engines import checkpoints, gates, proving, triton_config
 from eyestream_engines.compilers.base import Compiler
 from eyestream_engines.families import family_of
 from eyestream_engines.gates import Floats, Reading
 from eyestream_engines.gpu.subjects import Subject
 from eyestream_engines.spec import EncoderFile
+from eyestream_engines.steps import Told
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,13 +60,14 @@ def make(subject: Subject, compiler: Compiler, place: Path, *, told: Told) -> Ma
     network = family_of(encoder).module(encoder, checkpoints.select(encoder, subject.weights(), source=subject.source))
     pictures = gates.pictures(encoder.input)
     told("computing the reference", 0.0)
-    expected = building.reference(encoder, network, pictures)
+    expected = proving.reference(encoder, network, pictures)
     work, model = place / "work", place / "repository" / encoder.name
-    readings = building.graphs(encoder, network, work=work, pixels=pictures, expected=expected, told=told)
+    readings = proving.graphs(encoder, network, work=work, pixels=pictures, expected=expected, told=told)
     backend, file = compiler.triton
-    engine = model / "1" / file
+    identity = encoder.identity(subject.digest)
+    engine = model / triton_config.version(encoder, identity) / file
     told("compiling", 0.0)
     compiled = compiler.compile(work / "model.onnx", encoder, engine, lambda _phase, share: told("compiling", share))
-    config = triton_config.render(encoder, encoder.identity(subject.digest), backend=backend)
+    config = triton_config.render(encoder, identity, backend=backend)
     (model / "config.pbtxt").write_text(config)
     return Made(encoder, network, model.parent, engine, pictures, expected, tuple(readings), compiled)

@@ -32,6 +32,7 @@ from eyestream_engines.gpu.runtime import Engine
 from eyestream_engines.gpu.subjects import Subject, chosen
 from eyestream_engines.gpu.timing import Effort
 from eyestream_engines.spec import EncoderFile
+from eyestream_engines.steps import Told
 
 if TYPE_CHECKING:
     from eyestream_engines.gpu.rows import Bench
@@ -134,7 +135,7 @@ def _run(command: Sequence[str], told: Callable[[str], None]) -> tuple[int, str]
         return process.returncode, errors.read()
 
 
-def measure_here(task: Task, *, told: building.Told) -> Record:
+def measure_here(task: Task, *, told: Told) -> Record:
     """Measure in this process; the record is saved after every row."""
     started = time.monotonic()
     (subject,) = chosen([task.encoder])
@@ -169,7 +170,7 @@ def measure_here(task: Task, *, told: building.Told) -> Record:
     return replace(record, identity=identity_of(subject, compiler), seconds=done)
 
 
-def _rows(task: Task, made: Made, bench: Bench, *, told: building.Told) -> Iterator[records.Row]:
+def _rows(task: Task, made: Made, bench: Bench, *, told: Told) -> Iterator[records.Row]:
     from eyestream_engines.gpu.rows import measured
 
     with contextlib.ExitStack() as open_:

@@ -18,13 +18,14 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from eyestream.errors import EyestreamError
-from eyestream_engines import building, checkpoints, verifying
+from eyestream_engines import checkpoints, verifying
 from eyestream_engines.cases import Case
 from eyestream_engines.compilers.tensorrt import TensorRT, installed
 from eyestream_engines.gates import Reading
 from eyestream_engines.heads import parity
 from eyestream_engines.reporting.records import Plan, Record, Row, identity_of, kept
 from eyestream_engines.spec import EncoderFile
+from eyestream_engines.steps import Told
 
 COMPUTE: Final = "8.9"
 """TensorRT for RTX compiles for this capability where it is not told another; it needs no GPU for that."""
@@ -58,7 +59,7 @@ def measure(case: Case, folder: Path, *, plans: bool, told: Callable[[str], None
     return record
 
 
-def measure_here(case: Case, *, plans: bool, told: building.Told) -> Record:
+def measure_here(case: Case, *, plans: bool, told: Told) -> Record:
     """Measure the case in this process."""
     started, identity = time.monotonic(), identity_of(case)
     rows: list[Row] = []
@@ -81,7 +82,7 @@ def machine() -> str:
     return f"{os.cpu_count()} processors {model}"
 
 
-def _row(encoder: EncoderFile, case: Case, held: Mapping[str, Any], *, plans: bool, told: building.Told) -> Row:
+def _row(encoder: EncoderFile, case: Case, held: Mapping[str, Any], *, plans: bool, told: Told) -> Row:
     from eyestream_engines.reporting.costs import costs
 
     found: list[Reading] = []

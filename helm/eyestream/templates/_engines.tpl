@@ -1,6 +1,9 @@
-{{- /* The folder of one engine in the cache: encoder, kind of GPU, TensorRT. Takes root, model, gpu (a kind's values). */}}
+{{- /* The folder of one engine in the cache: encoder, kind of GPU, TensorRT. Takes root, model, gpu (a kind's values).
+
+v2 is what workers ask of an engine's folder (docs/decisions/0023-versions-name-engines.md). Those of another number stay
+in the cache, for pods of the release before, and are built anew for this one. */}}
 {{- define "eyestream.engineKey" -}}
-{{- $digest := get (get .root.Values.models .model) "digest" | trunc 16 }}
+{{- $digest := get (get .root.Values.models .model) "digest" | trunc 16 | printf "v2/%s" }}
 {{- if .gpu.resource }}
 {{- $product := default "gpu" .gpu.product | lower | trimSuffix "-shared" }}
 {{- if and .gpu.migProfile (not (contains "-mig-" $product)) }}{{ $product = printf "%s-mig-%s" $product .gpu.migProfile }}{{ end }}

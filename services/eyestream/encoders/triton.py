@@ -17,6 +17,7 @@ from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from eyestream import records
 from eyestream.encoders.base import EncoderSpec
 from eyestream.errors import Misconfigured, Unavailable
 from eyestream.records import Digest, Pixels, Vectors
@@ -28,8 +29,9 @@ INPUT: Final = "pixels"
 OUTPUT: Final = "embedding"
 CANARY_TOLERANCE: Final = 0.02
 """Largest change of a number of the canary's embedding: FP16 engines move in the third decimal with batch size."""
-TRUST_S: Final = 1.0
-"""How long what the server last said of its engine is believed while every request succeeds."""
+STRANGERS: Final = 8
+"""By how many the requests that met a server without the engine must outnumber the others before the worker asks what
+is served instead, and ends: it stays with its engine while a fleet is exchanged, until most servers have the next."""
 REPAIR_PAUSE_S: Final = 5.0
 """Between two attempts to reload a model: several workers see the same dead model process at once."""
 
@@ -44,7 +46,7 @@ class TritonEncoder:
         self._expected: Vectors | None = None
         self._repairing = asyncio.Lock()
         self._repaired = -REPAIR_PAUSE_S
-        self._looked = float("-inf")
+        self._strangers = 0
 
     @classmethod
     async def connect(
@@ -74,17 +76,23 @@ class TritonEncoder:
     async def encode(self, pixels: Pixels) -> Vectors:
         """Embeddings [n, dim] of pictures [n, height, width, 3]; one request, however many pictures.
 
-        Raises Misconfigured when the server has come to serve another engine: what this one's spec says of the
-        embeddings would be untrue. Seen at once after a failure or a pause, and within TRUST_S otherwise.
+        Every answer is of the engine that `spec` describes, whichever server gives it and whatever is exchanged
+        meanwhile: the engine's number is part of the request. A server that has another one is passed over; once most
+        have, Misconfigured is raised.
         """
-        try:
-            embeddings = await self._infer(pixels)
-            await self._look_again()
-        except InferenceServerException as error:
-            self._looked = float("-inf")
-            await self._repair(error)
-            _translate(error)
-        return embeddings
+        while True:
+            try:
+                embeddings = await self._infer(pixels)
+            except InferenceServerException as error:
+                if _NOT_SERVED in str(error):
+                    self._strangers += 1
+                    if self._strangers < STRANGERS:
+                        continue  # the next request goes to the next server
+                    await self._require_ours()
+                await self._repair(error)
+                _translate(error)
+            self._strangers = max(0, self._strangers - 1)
+            return embeddings
 
     async def check(self) -> None:
         """Encode the canary and hold it against its first answer."""
@@ -108,7 +116,11 @@ class TritonEncoder:
         tensor = InferInput(INPUT, list(pixels.shape), "UINT8")
         tensor.set_data_from_numpy(pixels)
         result = await self._client.infer(
-            self._spec.name, [tensor], outputs=[InferRequestedOutput(OUTPUT)], client_timeout=self._timeout_s
+            self._spec.name,
+            [tensor],
+            model_version=_version(self._spec),
+            outputs=[InferRequestedOutput(OUTPUT)],
+            client_timeout=self._timeout_s,
         )
         embeddings = result.as_numpy(OUTPUT)
         if embeddings is None or embeddings.shape != (len(pixels), self._spec.dim):
@@ -118,18 +130,9 @@ class TritonEncoder:
             )
         return np.asarray(embeddings, np.float32)
 
-    async def _look_again(self) -> None:
-        """After an answer, so that no answer of an engine put in between can pass for one of the engine before."""
-        now = asyncio.get_running_loop().time()
-        if now - self._looked < TRUST_S:
-            return
-        self._looked = now
-        try:
-            served = await _describe(self._client, self._spec.name, timeout_s=self._timeout_s)
-        except Unavailable:
-            self._looked = float("-inf")
-            raise
-        if served != self._spec:
+    async def _require_ours(self) -> None:
+        served = await _describe(self._client, self._spec.name, timeout_s=self._timeout_s)
+        if _version(served) != _version(self._spec):
             raise Misconfigured(
                 f"Triton now serves {self._spec.name} {served.digest[:12]}, and this worker was made for "
                 f"{self._spec.digest[:12]}: it ends, and the next one needs banks that were built for the new engine."
@@ -167,6 +170,22 @@ _CHANNEL: Final[list[tuple[str, Any]]] = [
 ]
 
 
+_NOT_SERVED: Final = "Request for unknown model"
+"""How Triton begins, whether it never had the version (NOT_FOUND) or has it no more (UNAVAILABLE, as for much else)."""
+
+
+def version_of(digest: Digest, preprocessing: str) -> int:
+    """The version of Triton's model that an engine is, by what results say of it (docs/decisions/0023).
+
+    `preprocessing` as in EncoderSpec. Between 1 and 2^52: a number of JSON holds it exactly.
+    """
+    return 1 + int(records.digest("engine", digest, preprocessing)[:13], 16)
+
+
+def _version(spec: EncoderSpec) -> str:
+    return str(version_of(spec.digest, spec.preprocessing))
+
+
 def _translate(error: InferenceServerException) -> NoReturn:
     """An INVALID_ARGUMENT is a fault of ours; whatever else the server says, waiting is right."""
     if str(error.status()) == str(grpc.StatusCode.INVALID_ARGUMENT):
@@ -186,7 +205,7 @@ async def _describe(client: InferenceServerClient, model: str, *, timeout_s: flo
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         *frames, height, width, channels = shape
         (depth,) = frames or (None,)
-        return EncoderSpec(
+        spec = EncoderSpec(
             name=model,
             digest=Digest(parameters["eyestream.digest"]),
             height=height,
@@ -203,6 +222,13 @@ async def _describe(client: InferenceServerClient, model: str, *, timeout_s: flo
             f"Triton's model {model!r} is not an eyestream engine ({error!r} in its configuration): "
             f"render it with eyestream-engines, which writes the tensors and parameters the worker reads."
         ) from error
+    versions = config.get("version_policy", {}).get("specific", {}).get("versions")
+    if versions != [_version(spec)]:
+        raise Misconfigured(
+            f"Triton's model {model!r} does not tell by its version which engine it is: an earlier eyestream "
+            f"rendered it, or its config.pbtxt was changed by hand. Build it again with eyestream-engines."
+        )
+    return spec
 
 
 def _tensor(tensors: list[dict[str, Any]], name: str) -> dict[str, Any]:

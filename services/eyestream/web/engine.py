@@ -13,9 +13,9 @@ from eyestream import records
 from eyestream.banks.shelf import Bank, Shelf
 from eyestream.decoding import Limits, Preprocessing
 from eyestream.encoders.base import Encoder
-from eyestream.errors import Unavailable
+from eyestream.errors import Misconfigured, Unavailable
 from eyestream.intake import Intake
-from eyestream.records import HEADER_CONTENT_TYPE, HEADER_META, Capture, ImageMeta, Message, Position
+from eyestream.records import HEADER_CONTENT_TYPE, HEADER_META, Capture, ImageMeta, Message, Pixels, Position, Vectors
 
 _NOWHERE: Final = Position("on-demand", 0, 0)
 P = ParamSpec("P")
@@ -56,6 +56,15 @@ class EngineRoom:
     async def capture(self, engine: Engine, value: bytes, meta: ImageMeta, content_type: str | None) -> Capture:
         """The file as the line would take it in. Raises Rejected."""
         return await self.run(engine.intake.capture, _message(value, meta, content_type), engine.banks)
+
+    async def encode(self, engine: Engine, pixels: Pixels) -> Vectors:
+        """As `Encoder.encode`. It raises Misconfigured once another engine is served; the next to ask gets that one."""
+        try:
+            return await engine.encoder.encode(pixels)
+        except Misconfigured:
+            if self._engine is engine:
+                self._engine = None  # its connection closes when the last of those who still ask it lets go
+            raise
 
     async def run(self, blocking: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call it in one of the room's threads, which bound the processor time of everything asked here."""

@@ -82,7 +82,7 @@ class LineExplainer:
         batches = occlusion.batches(engine.encoder.spec.max_batch)
         embeddings = []
         while (batch := await self._engines.run(next, batches, None)) is not None:
-            embeddings.append(await engine.encoder.encode(batch))
+            embeddings.append(await self._engines.encode(engine, batch))
         vectors = np.concatenate(embeddings)
         if not np.isfinite(vectors).all():
             raise Rejected(

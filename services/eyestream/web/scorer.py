@@ -24,7 +24,7 @@ class LineScorer:
         async with self._room:
             engine = await self._engines.engine()
             capture = await self._engines.capture(engine, value, meta, content_type)
-            embeddings = await engine.encoder.encode(capture.pixels[None])
+            embeddings = await self._engines.encode(engine, capture.pixels[None])
             [result] = judge(
                 [capture],
                 embeddings,

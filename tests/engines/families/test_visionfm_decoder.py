@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from eyestream.errors import Misconfigured
-from eyestream_engines import building, checkpoints, gates
+from eyestream_engines import checkpoints, gates, proving
 from eyestream_engines.cases import PARITY, Case
 from eyestream_engines.families import family_of, visionfm_decoder, vit
 from eyestream_engines.heads import published
@@ -252,7 +252,7 @@ def test_a_front_or_a_mask_with_a_fault_is_refused(fault, encoder, weights):
         got = engine(torch.from_numpy(pixels[..., ::-1].copy() if fault == "bgr" else pixels)).numpy()
     if fault == "turned":  # rows for columns
         got = np.ascontiguousarray(got.reshape(2, 4, 96, 96).swapaxes(2, 3)).reshape(2, -1)
-    reading = gates.graph(building.reference(encoder, network, pixels), got, encoder)
+    reading = gates.graph(proving.reference(encoder, network, pixels), got, encoder)
     assert reading.passed == (fault == "none"), reading.told()
 
 
@@ -273,9 +273,9 @@ def test_a_decoder_as_steep_as_a_trained_one_keeps_the_bounds_in_fp16(encoder, w
     middle = weights["decoder.cls.bias"] - logits.mean((0, 2, 3))
     last = {"decoder.cls.weight": weights["decoder.cls.weight"] * factor, "decoder.cls.bias": middle * factor}
     steep = visionfm_decoder.module(encoder, weights | last)
-    expected = building.reference(encoder, steep, pixels)
+    expected = proving.reference(encoder, steep, pixels)
     assert (expected > 0.9).mean() > 0.15
-    readings = building.graphs(
+    readings = proving.graphs(
         encoder, steep, work=tmp_path / "work", pixels=pixels, expected=expected, told=lambda _step, _share: None
     )
     assert readings[-1].absolute > 0.03

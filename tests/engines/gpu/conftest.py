@@ -11,19 +11,23 @@ def made(tiny, tiny_weights, tmp_path_factory):
     """The tiny encoder with its strongly typed graph, as `making` hands it over."""
     import torch
 
-    from eyestream_engines import building, export, gates, precision
+    from eyestream.records import Digest
+    from eyestream_engines import export, gates, precision, proving, triton_config
     from eyestream_engines.families import family_of
     from eyestream_engines.gpu.making import Made
 
     network = family_of(tiny).module(tiny, tiny_weights)
-    engine = tmp_path_factory.mktemp("made") / "repository" / "tiny" / "1" / "model.onnx"
+    nobody = Digest("0" * 64)
+    model = tmp_path_factory.mktemp("made") / "repository" / "tiny"
+    engine = model / triton_config.version(tiny, nobody) / "model.onnx"
     graph = export.to_graph(tiny, export.Engine(tiny, network))
     precision.halve(graph)
     export.save(graph, engine)
+    (model / "config.pbtxt").write_text(triton_config.render(tiny, nobody))
     pictures = gates.pictures(tiny.input)
     with torch.inference_mode():
-        expected = building.reference(tiny, network, pictures)
-    return Made(tiny, network, engine.parents[2], engine, pictures, expected, (), {"bytes": 1})
+        expected = proving.reference(tiny, network, pictures)
+    return Made(tiny, network, model.parent, engine, pictures, expected, (), {"bytes": 1})
 
 
 @pytest.fixture

@@ -14,24 +14,14 @@ import pytest
 
 from eyestream.apps.local import Stack
 from eyestream.errors import Misconfigured, Unavailable
-from eyestream.records import Digest
-from eyestream_engines import triton_config
 from eyestream_engines.gpu import serving
 
 
 @pytest.fixture(scope="module")
-def repository(made):
-    """The tiny encoder's, as Triton loads it."""
-    config = triton_config.render(made.encoder, Digest("0" * 64))
-    (made.repository / made.encoder.name / "config.pbtxt").write_text(config)
-    return made.repository
-
-
-@pytest.fixture(scope="module")
-def program(repository, tmp_path_factory):
+def program(made, tmp_path_factory):
     """The wheel's tritonserver with the backends that the local stack lays out for it, as one program."""
     state = tmp_path_factory.mktemp("state")
-    with Stack(state, model_repository=repository, parts=("triton",)) as stack:
+    with Stack(state, model_repository=made.repository, parts=("triton",)) as stack:
         stack.up()
         (kept,) = state.rglob("command.json")
         command = json.loads(kept.read_text())
@@ -43,8 +33,8 @@ def program(repository, tmp_path_factory):
     return path
 
 
-def test_a_server_that_we_start_answers_through_the_lines_own_client(program, repository, made, vectors):
-    with serving.by(program)(repository, "tiny") as address, serving.Client.to(address, "tiny") as client:
+def test_a_server_that_we_start_answers_through_the_lines_own_client(program, made, vectors):
+    with serving.by(program)(made.repository, "tiny") as address, serving.Client.to(address, "tiny") as client:
         np.testing.assert_allclose(client.answer(made.pictures[:4]), vectors[:4], atol=2e-3)
         client.contestant(made.pictures[:2])(5)
         assert client.in_flight == 2

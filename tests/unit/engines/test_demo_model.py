@@ -14,12 +14,13 @@ from eyestream.records import Vectors
 from eyestream.testing.eyes import Eye
 from eyestream.testing.eyes.captions import phrasings
 from eyestream.testing.eyes.claims import Claim, holds
+from eyestream_engines.demo.evaluate import graph
 from eyestream_engines.demo.evaluating import auroc, evaluate, prompt
 from eyestream_engines.demo.pictures import eye_of, picture_of, spec
 from eyestream_engines.inference import embed
 from eyestream_engines.spec import SHELF
 
-GRAPH = SHELF.parent / "model_repository" / "eyestream-demo" / "1" / "model.onnx"
+GRAPH = graph()
 TEXT = SHELF / "demo" / "text"
 GOLDEN = SHELF / "demo" / "golden.json"
 UNSEEN = 200

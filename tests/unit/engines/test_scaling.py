@@ -10,16 +10,17 @@ import pytest
 from eyestream.errors import Misconfigured
 from eyestream.records import Pixels
 from eyestream_engines import scaling
+from eyestream_engines.demo.evaluate import graph
 from eyestream_engines.gates import Floats
 from eyestream_engines.inference import embed
-from eyestream_engines.spec import SHELF, EncoderFile
+from eyestream_engines.spec import EncoderFile
 
 LARGE = scaling.drawn([(1224, 1632), (1536, 2048)])
 
 
-def demo(encoder: EncoderFile, pixels: Pixels) -> Floats:
+def demo(_encoder: EncoderFile, pixels: Pixels) -> Floats:
     """The demonstration's engine."""
-    return embed(SHELF.parent / "model_repository" / encoder.name / "1" / "model.onnx", pixels)
+    return embed(graph(), pixels)
 
 
 def not_asked(encoder: EncoderFile, pixels: Pixels) -> Floats:

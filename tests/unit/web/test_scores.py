@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from eyestream.banks.shelf import Shelf
-from eyestream.errors import Unavailable
+from eyestream.errors import Misconfigured, Unavailable
 from eyestream.testing.messages import png
 from eyestream.web.engine import EngineRoom
 from eyestream.web.scorer import LineScorer
@@ -93,6 +93,17 @@ async def test_while_the_encoder_is_away_a_caller_is_told_to_come_again(scoring,
     is_problem(answer, 503, "unavailable")
     assert (await ask(scoring, png(1))).status_code == 200
     assert scoring.connects == 1
+
+
+async def test_an_engine_that_was_exchanged_is_taken_by_the_next_who_asks(scoring, is_problem, monkeypatch):
+    async def exchanged(_pixels):
+        raise Misconfigured("Triton now serves another engine")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scoring.line.encoder, "encode", exchanged)
+        is_problem(await ask(scoring, png(1)), 503, "misconfigured")
+    assert (await ask(scoring, png(1))).status_code == 200
+    assert scoring.connects == 2
 
 
 async def test_more_pictures_than_there_is_room_for_are_sent_away_and_the_others_served(scoring):

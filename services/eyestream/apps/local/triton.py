@@ -122,7 +122,7 @@ def models(repository: Path) -> list[str]:
     if not found:
         raise Misconfigured(
             f"{repository} holds no model for the processor (a folder with config.pbtxt saying "
-            f'`backend: "onnxruntime"` and 1/model.onnx); build one or name another with --model-repository'
+            f'`backend: "onnxruntime"` and VERSION/model.onnx); build one or name another with --model-repository'
         )
     return found
 

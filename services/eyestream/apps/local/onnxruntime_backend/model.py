@@ -27,6 +27,9 @@ _TYPES = {
     "tensor(bool)": "TYPE_BOOL",
 }
 
+_PICTURE = 3
+"""Dimensions of one: height, width, channels."""
+
 
 class TritonPythonModel:
     """One instance of the model: one session, one thread, so that instances share a machine without spinning."""
@@ -95,6 +98,9 @@ def _options(config: dict[str, Any]) -> ort.SessionOptions:
     options.intra_op_num_threads = int(threads)
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if any(len(entry["dims"]) > _PICTURE for entry in config["input"]):
+        # An arena grows by doubling, and one buffer of a volume's attention has gigabytes.
+        options.enable_cpu_mem_arena = False
     return options
 
 
