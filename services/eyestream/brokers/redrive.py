@@ -58,20 +58,19 @@ class DeadLetterIndex:
 
     def look(self) -> list[DeadLetter]:
         """Every dead letter, oldest failure first; see `read_dead_letters`."""
-        put_back: set[str] = set()
         bounds: dict[int, tuple[int, int]] = {}
         for record in _everything(self._options, self._options.dead_letter_topic, self._read, bounds):
             self._read[record.partition] = record.offset + 1
             headers = record.headers or ()
             if (name := marked(headers)) is not None:
-                put_back.add(name)
+                # At once: Kafka may go before the last record, and this one will not be read again.
+                if name in self._letters:
+                    self._letters[name] = dataclasses.replace(self._letters[name], redriven=True)
                 continue
             position = Position(record.topic, record.partition, record.offset)
             letter = parse(position, key=record.key, headers=headers, nbytes=len(record.value or b""))
             if letter is not None:
                 self._letters[address(position)] = letter
-        for name in put_back & self._letters.keys():
-            self._letters[name] = dataclasses.replace(self._letters[name], redriven=True)
         self._read = {partition: end for partition, (_, end) in bounds.items()}
         self._letters = {name: letter for name, letter in self._letters.items() if _within(bounds, letter.position)}
         return sorted(self._letters.values(), key=lambda letter: letter.failed)
