@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from eyestream.records import Decision, Identity, Outcome, Picture, Screening, Unreadable
+from eyestream.records import Decision, Finding, Identity, Outcome, Picture, Screening, Unreadable
 
 Decide = Callable[[str, str, Sequence[Picture]], Decision]
 """(programme, exam_id, every picture of the exam known so far) -> the exam's decision; `triage.decide` behind it."""
@@ -28,11 +28,18 @@ the last bits between batch sizes, and a redelivered picture rarely meets the sa
 
 
 def same_result(known: Screening, new: Screening, tolerance: float) -> bool:
-    """Whether two results under one identity are one: the same file, the same conditions, alike but for noise."""
-    if known.meta.sha256 != new.meta.sha256:
-        return False
-    before = {finding.condition: finding.probability for finding in known.findings}
-    after = {finding.condition: finding.probability for finding in new.findings}
+    """Whether two results under one identity are one: the same file of the same eye, judged alike but for noise."""
+    shown, shows = ((meta.sha256, meta.laterality, meta.field) for meta in (known.meta, new.meta))
+    return (
+        shown == shows
+        and _alike(known.findings, new.findings, tolerance)
+        and _alike(known.quality, new.quality, tolerance)
+    )
+
+
+def _alike(known: Sequence[Finding], new: Sequence[Finding], tolerance: float) -> bool:
+    before = {finding.condition: finding.probability for finding in known}
+    after = {finding.condition: finding.probability for finding in new}
     return before.keys() == after.keys() and all(abs(before[name] - after[name]) <= tolerance for name in before)
 
 

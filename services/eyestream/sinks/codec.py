@@ -48,7 +48,7 @@ def dump_findings(findings: Sequence[Finding]) -> str:
 
 
 def dump_screening(screening: Screening, *, findings: str | None = None, stored: float | None = None) -> str:
-    """One line of JSON; the server's function reads `meta.sha256` and `findings` of it.
+    """One line of JSON; the server's function reads `meta`, `findings` and `quality` of it.
 
     `findings` is what `dump_findings` made of this screening's own, where it is at hand; `stored` is the time of
     storing where the screening has none.

@@ -45,17 +45,14 @@ local function count(key, field, by)
   redis.call('EXPIRE', key, COUNTERS_TTL)
 end
 
--- The same picture, the same conditions, and every probability within the noise of the engine.
-local function same(known, new, tolerance)
-  if known.meta.sha256 ~= new.meta.sha256 then
-    return false
-  end
+-- The same conditions, and every probability within the noise of the engine.
+local function alike(known, new, tolerance)
   local probabilities, missing = {}, 0
-  for _, finding in ipairs(known.findings) do
+  for _, finding in ipairs(known) do
     probabilities[finding.condition] = finding.probability
     missing = missing + 1
   end
-  for _, finding in ipairs(new.findings) do
+  for _, finding in ipairs(new) do
     local probability = probabilities[finding.condition]
     if not probability or math.abs(probability - finding.probability) > tolerance then
       return false
@@ -63,6 +60,16 @@ local function same(known, new, tolerance)
     missing = missing - 1
   end
   return missing == 0
+end
+
+-- The same file of the same eye, judged alike.
+local function same(known, new, tolerance)
+  for _, name in ipairs({'sha256', 'laterality', 'field'}) do
+    if known.meta[name] ~= new.meta[name] then
+      return false
+    end
+  end
+  return alike(known.findings, new.findings, tolerance) and alike(known.quality, new.quality, tolerance)
 end
 
 -- KEYS exam, image, count, conflicts

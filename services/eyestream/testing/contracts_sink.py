@@ -114,8 +114,11 @@ class SinkContract:
             a_screening("a", conditions=("referable-dr", "glaucoma")),
             a_screening("a", conditions=("glaucoma",)),
             a_screening("a", conditions=()),
+            a_screening("a", laterality="L"),
+            a_screening("a", field="disc"),
+            a_screening("a", ungradable="blur"),
         ],
-        ids=["probability", "file", "more-conditions", "other-condition", "no-condition"],
+        ids=["probability", "file", "more-conditions", "other-condition", "no-condition", "eye", "field", "quality"],
     )
     async def test_what_differs_beyond_noise_is_a_conflict(self, store: Store, other: Screening) -> None:
         await store.sinks[0].store([a_screening("a")])
