@@ -93,3 +93,19 @@ def test_it_stays_while_nodes_drain_and_roll(rendered):
     assert deployment["spec"]["replicas"] == 2
     assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     assert named(objects, "PodDisruptionBudget", "-web")["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "pictures", "letters"),
+    [
+        ({}, {"Read"}, {"Write"}),
+        ({"web": {"enabled": True, "keysSecret": {"name": "k"}}}, {"Read", "Write"}, {"Read", "Write"}),
+        ({"loadTest": {"enabled": True}}, {"Read", "Write"}, {"Write"}),
+        ({"tests": {"programme": "test"}}, {"Read", "Write"}, {"Write"}),
+    ],
+    ids=["the line", "who puts dead letters back", "a load test", "a test with a picture"],
+)
+def test_strimzi_s_user_may_do_what_those_who_log_in_as_it_do_and_no_more(rendered, values, pictures, letters):
+    acls = named(rendered("strimzi", values), "KafkaUser", "-screening")["spec"]["authorization"]["acls"]
+    may = {acl["resource"]["name"]: set(acl["operations"]) - {"Describe", "DescribeConfigs"} for acl in acls}
+    assert may == {"screening.images": pictures, "screening.images.dlq": letters, "eyestream-screening": {"Read"}}
