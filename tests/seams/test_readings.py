@@ -10,7 +10,7 @@ from eyestream.sinks.redis_reader import ResultsReader
 from eyestream.sinks.redis_readings import RedisReadings
 from eyestream.testing import redis_server
 from eyestream.testing.contracts_readings import ADA, QUARTER, Desk, ReadingsContract, an_actor
-from eyestream.testing.screenings import a_screening
+from eyestream.testing.screenings import Crashed, a_screening
 
 SERVERS = redis_server.binaries()
 # A machine without a server must fail here, not pass by testing nothing.
@@ -84,6 +84,21 @@ class OnRedis(ReadingsContract):
         done = await desk.readings.decide("exam-2", ADA, outcome="refer", urgency="soon", comment="", seen=seen)
         assert done.reading is not None
         assert (await desk.readings.reopen("exam-2", ADA, seen=done.reading.version)).fate == "done"
+        assert [entry.exam_id for entry in (await results.worklist("diabetic")).entries] == ["exam-1"]
+
+    async def test_an_exam_read_before_the_line_decided_its_last_picture_is_not_listed_again(
+        self, desk, results, judge
+    ):
+        judge.crash_next()
+        with pytest.raises(Crashed):
+            await desk.sink.store([a_screening("img-2")])
+        claimed = await desk.readings.claim("exam-1", ADA, for_s=QUARTER)
+        assert claimed.reading is not None
+        assert (await desk.decide(ADA, claimed.reading.version)).fate == "done"
+        assert await desk.sink.store([a_screening("img-2")]) == ["duplicate"]
+        assert (await desk.standing()).state == "decided"
+        assert (await results.worklist("diabetic")).entries == ()
+        await desk.readings.reopen("exam-1", ADA, seen=(await desk.standing()).version)
         assert [entry.exam_id for entry in (await results.worklist("diabetic")).entries] == ["exam-1"]
 
     async def test_of_many_readers_at_once_one_gets_the_exam(self, desk):

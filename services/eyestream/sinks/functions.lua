@@ -131,7 +131,8 @@ end
 local function decide(keys, args)
   local exam, worklist, expiry, results, counts = unpack(keys)
   local exam_id, version, decision, programme, outcome, urgency, rank, listed, now, ttl, events = unpack(args)
-  local current, decided, before, since = unpack(redis.call('HMGET', exam, 'version', 'decided', 'outcome', 'since'))
+  local current, decided, before, since, read = unpack(redis.call('HMGET', exam, 'version', 'decided', 'outcome',
+    'since', 'reading:pictures'))
   if current ~= version then
     return {'stale', standing(exam)}
   end
@@ -146,7 +147,8 @@ local function decide(keys, args)
     count(counts, outcome, 1)
   end
   unlist(worklist, expiry, redis.call('ZRANGE', expiry, '-inf', now, 'BYSCORE', 'LIMIT', 0, 64))
-  if listed == '1' then
+  -- A reader may have been quicker than this decision, and has seen all its pictures.
+  if listed == '1' and read ~= version then
     -- Not tostring(): it keeps 14 digits, and the score needs 16.
     local waiting_since = math.max(0, math.min(tonumber(since), SPAN - 1))
     redis.call('ZADD', worklist, string.format('%.3f', waiting_since - SPAN * (rank + 1)), exam_id)
