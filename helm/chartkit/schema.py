@@ -29,13 +29,17 @@ _PEER: Final = _strict(
     ipBlock=_fields({"cidr": {"type": "string"}, "except": {"type": "array", "items": {"type": "string"}}}),
 )
 
+_SELECTING: Final = "^(app\\.kubernetes\\.io/(name|instance|component)|eyestream\\.io/pool|serves\\.eyestream\\.io/.*)$"
+"""Labels that the chart picks pods by: another value of one, and Kubernetes refuses the workload half installed."""
+
 DEFINITIONS: Final[dict[str, Any]] = {
     "labels": _STRINGS,
+    "addedLabels": {**_STRINGS, "propertyNames": {"not": {"pattern": _SELECTING}}},
     "annotations": _STRINGS,
     "free": {"type": "object"},
     "env": {
         "type": "object",
-        "propertyNames": {"pattern": "^[A-Z_][A-Z0-9_]*$", "not": {"pattern": "^EYESTREAM_"}},
+        "propertyNames": {"pattern": "^[A-Z_][A-Z0-9_]*$", "not": {"pattern": "^(EYESTREAM_|HOME$)"}},
         "additionalProperties": {"type": "string"},
     },
     "port": _PORT,

@@ -176,6 +176,20 @@ def test_pain_12_policies_follow_the_brokers_ports(rendered):
     assert [9999] in ports({"networkPolicy": {"kafka": {"ports": [9999]}}})
 
 
+def test_pain_12_names_are_asked_for_where_openshift_has_them(rendered):
+    dns = {
+        "namespaceLabels": {"kubernetes.io/metadata.name": "openshift-dns"},
+        "podLabels": {"k8s-app": None, "dns.operator.openshift.io/daemonset-dns": "default"},
+        "ports": [5353],
+    }
+    rule, *_ = named(rendered("minimal", {"networkPolicy": {"dns": dns}}), "NetworkPolicy", "-screening")["spec"][
+        "egress"
+    ]
+    assert rule["to"][0]["podSelector"] == {"matchLabels": {"dns.operator.openshift.io/daemonset-dns": "default"}}
+    documented = (render.CHART / "README.md").read_text()
+    assert "`k8s-app: null`" in documented, "Helm adds labels to the default one: who is not told blocks every name"
+
+
 def test_pain_13_a_new_ray_cluster_beside_the_old_one_needs_no_gpu(rendered):
     for pod in pods(rendered("ray")):
         if "RayService" in pod.owner:

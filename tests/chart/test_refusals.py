@@ -156,6 +156,14 @@ WRONG = {
         "a RayService has no scale that KEDA could set"),
     "a password for no Redis": (
         {"ray": {"gcs": {"passwordSecret": {"name": "x"}}}}, "write host:port of the Redis that keeps Ray's state"),
+    "a Redis of Ray's without port": (
+        {"screening": {"host": "ray"}, "ray": {"gcs": {"redisAddress": "redis.data.svc"}}},
+        'ray.gcs.redisAddress is "redis.data.svc": write host:port'),
+    "a Redis of Ray's by URL": (
+        {"screening": {"host": "ray"}, "ray": {"gcs": {"redisAddress": "redis://redis.data.svc:6379/0"}}},
+        "write host:port, without a scheme"),
+    "a longer look back than an autoscaler takes": (
+        {"screening": {"keda": {"scaleDownSeconds": 3601}}}, "maximum: got 3,601, want 3,600"),
     "a token for a Ray that has none": (
         {"screening": {"host": "ray"}, "ray": {"version": "2.51.2"}}, "Ray has tokens from 2.52.0 on"),
     "an image without digest": (
@@ -171,6 +179,19 @@ WRONG = {
     "a number as text": ({"settings": {"line": {"max_batch": "8"}}}, "got string, want integer"),
     "a digest of another kind": ({"models": {"flair": {"digest": "abc"}}}, "does not match pattern"),
     "a variable that is a setting": ({"screening": {"env": {"EYESTREAM_X": "1"}}}, "'not' failed"),
+    "a home that is not written to": ({"screening": {"env": {"HOME": "/root"}}}, "'not' failed"),
+    "a label that selects": (
+        {"global": {"commonLabels": {"app.kubernetes.io/component": "eyes"}}}, "'not' failed"),
+    "a pod's label that selects": (
+        {"screening": {"podLabels": {"app.kubernetes.io/instance": "eyes"}}}, "'not' failed"),
+    "a pool's label that selects": (_pool(podLabels={"eyestream.io/pool": "other"}), "'not' failed"),
+    "a model's long Service": (
+        {
+            "fullnameOverride": "a" * 30,
+            "models": {"m" * 28: {"digest": "a" * 64, "checkpoint": {"bundled": True}}},
+            "triton": {"pools": {"main": {"models": ["flair", "m" * 28]}}},
+        },
+        "which has 64 characters and may have 63: shorten the model's name, or set fullnameOverride"),
     "a long name": ({"fullnameOverride": "a" * 31}, "does not match pattern"),
     "a pool's long name": (
         {"triton": {"pools": {"x" * 21: {"gpu": "l4", "models": ["flair"]}}}}, "does not match pattern"),

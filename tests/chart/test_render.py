@@ -109,12 +109,34 @@ def test_every_template_file_takes_part_in_a_shape():
     assert sources == files
 
 
-def test_the_notes_tell_the_next_command(tmp_path):
+def _notes(shape, *arguments):
     import subprocess
 
+    command = [
+        tools.helm(),
+        "install",
+        "eyes",
+        render.CHART,
+        "--dry-run=client",
+        "--hide-secret",
+        "-f",
+        shape,
+        *arguments,
+    ]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+    return done.stdout.partition("NOTES:")[2]
+
+
+def test_the_notes_tell_the_next_command():
     for shape in render.shapes():
-        command = [tools.helm(), "install", "eyes", render.CHART, "--dry-run=client", "--hide-secret", "-f", shape]
-        done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
-        notes = done.stdout.partition("NOTES:")[2]
-        assert "helm test eyes" in notes, done.stderr
+        notes = _notes(shape)
+        assert "helm test eyes" in notes
         assert "kubectl -n" in notes
+
+
+def test_the_notes_say_that_nobody_may_call_only_where_a_policy_sees_to_it():
+    shape = render.SHAPES / "plain-keda-values.yaml"
+    assert "for nobody yet" in _notes(shape, "--set", "web.clients=null")
+    assert "for nobody yet" not in _notes(shape, "--set", "web.clients=null,networkPolicy.enabled=false")
+    assert "for nobody yet" not in _notes(shape)

@@ -11,7 +11,9 @@ NEEDS_IMAGE_VOLUMES = {"air-gapped"}
 @pytest.mark.parametrize("kubernetes", [tools.OLDEST, tools.NEWEST])
 def test_every_object_is_valid_in_the_oldest_and_newest_kubernetes(rendered, shape, kubernetes):
     if shape in NEEDS_IMAGE_VOLUMES and kubernetes == tools.OLDEST:
-        with pytest.raises(render.Refused, match=r"image volumes need Kubernetes 1\.33; this is v?1\.29"):
+        with pytest.raises(
+            render.Refused, match=r"image volumes need Kubernetes 1\.35, or 1\.33 with.*; this is v?1\.29"
+        ):
             rendered(shape, kubernetes=kubernetes)
         return
     objects = rendered(shape, kubernetes=kubernetes)

@@ -135,6 +135,10 @@
 {{- fail (printf "triton.pools.%s.gpu is %q, which gpus does not have: it has %s. Add the kind to gpus." $name .pool.gpu (keys $root.Values.gpus | sortAlpha | join ", ")) }}
 {{- end }}
 {{- range .pool.models }}
+{{- $service := printf "%s-grpc-%s" (include "eyestream.fullname" $root) . }}
+{{- if gt (len $service) 63 }}
+{{- fail (printf "models.%s: its Service would be called %s, which has %d characters and may have 63: shorten the model's name, or set fullnameOverride." . $service (len $service)) }}
+{{- end }}
 {{- if not (hasKey $root.Values.models .) }}
 {{- fail (printf "triton.pools.%s.models names %q, which models does not have: it has %s." $name . (default "none" (keys $root.Values.models | sortAlpha | join ", "))) }}
 {{- end }}
@@ -234,6 +238,9 @@
 {{- if and (eq .Values.screening.host "ray") (eq .Values.ray.auth "token") (semverCompare "<2.52.0-0" .Values.ray.version) }}
 {{- fail (printf "ray.version is %s, and Ray has tokens from 2.52.0 on: use an image with a newer Ray, or set ray.auth to disabled." .Values.ray.version) }}
 {{- end }}
+{{- if and .Values.ray.gcs.redisAddress (not (regexMatch "^[^:/ ]+:[0-9]+$" .Values.ray.gcs.redisAddress)) }}
+{{- fail (printf "ray.gcs.redisAddress is %q: write host:port, without a scheme." .Values.ray.gcs.redisAddress) }}
+{{- end }}
 {{- if and .Values.ray.gcs.passwordSecret.name (not .Values.ray.gcs.redisAddress) }}
 {{- fail "ray.gcs.passwordSecret.name is set and ray.gcs.redisAddress is empty: write host:port of the Redis that keeps Ray's state." }}
 {{- end }}
@@ -241,11 +248,11 @@
 
 {{- define "eyestream.validateImages" -}}
 {{- if and (semverCompare "<1.33.0-0" .Capabilities.KubeVersion.Version) (eq .Values.banks.source "image") }}
-{{- fail (printf "banks.source is image, and image volumes need Kubernetes 1.33; this is %s. Use banks.source claim." .Capabilities.KubeVersion.Version) }}
+{{- fail (printf "banks.source is image, and image volumes need Kubernetes 1.35, or 1.33 with the feature gate ImageVolume; this is %s. Use banks.source claim." .Capabilities.KubeVersion.Version) }}
 {{- end }}
 {{- range $name, $model := .Values.models }}
 {{- if and $model.checkpoint.image (semverCompare "<1.33.0-0" $.Capabilities.KubeVersion.Version) }}
-{{- fail (printf "models.%s.checkpoint.image is an image volume, which needs Kubernetes 1.33; this is %s. Use a claim." $name $.Capabilities.KubeVersion.Version) }}
+{{- fail (printf "models.%s.checkpoint.image is an image volume, which needs Kubernetes 1.35, or 1.33 with the feature gate ImageVolume; this is %s. Use a claim." $name $.Capabilities.KubeVersion.Version) }}
 {{- end }}
 {{- end }}
 {{- end }}
