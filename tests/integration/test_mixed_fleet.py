@@ -119,6 +119,16 @@ async def test_a_line_ends_once_most_servers_have_another_engine(fleet: Fleet) -
         assert all(np.array_equal(answer, wanted) for answer in answers)
 
 
+async def test_a_line_that_starts_meanwhile_takes_the_engine_that_was_described_to_it(fleet: Fleet) -> None:
+    fleet.give(THEIRS, 1)
+    for _ in range(6):
+        async with connected(fleet.address) as encoder, connected(fleet.servers[0]) as ours:
+            wanted = await ours.encode(PICTURES)
+            for _ in range(6):
+                same = np.array_equal(await encoder.encode(PICTURES), wanted)
+                assert same == (encoder.spec.digest == OURS)
+
+
 async def test_an_engine_without_its_number_is_refused(fleet: Fleet) -> None:
     fleet.spoil(0)
     with pytest.raises(Misconfigured, match="does not tell by its version which engine it is"):

@@ -80,24 +80,18 @@ class TritonEncoder:
         meanwhile: the engine's number is part of the request. A server that has another one is passed over; once most
         have, Misconfigured is raised.
         """
-        while True:
-            try:
-                embeddings = await self._infer(pixels)
-            except InferenceServerException as error:
-                if _NOT_SERVED in str(error):
-                    self._strangers += 1
-                    if self._strangers < STRANGERS:
-                        continue  # the next request goes to the next server
-                    await self._require_ours()
-                await self._repair(error)
-                _translate(error)
-            self._strangers = max(0, self._strangers - 1)
-            return embeddings
+        try:
+            return await self._answer(pixels)
+        except InferenceServerException as error:
+            if self._strangers == STRANGERS:
+                await self._require_ours()
+            await self._repair(error)
+            _translate(error)
 
     async def check(self) -> None:
         """Encode the canary and hold it against its first answer."""
         try:
-            answer = await self._infer(self._canary)
+            answer = await self._answer(self._canary)
         except InferenceServerException as error:
             await self._repair(error)
             _translate(error)
@@ -111,6 +105,20 @@ class TritonEncoder:
     async def close(self) -> None:
         """Drop the connection."""
         await self._client.close()
+
+    async def _answer(self, pixels: Pixels) -> Vectors:
+        """Of the next server that has this engine: a request that is refused for want of it goes on to another one."""
+        while True:
+            try:
+                embeddings = await self._infer(pixels)
+            except InferenceServerException as error:
+                if _NOT_SERVED in str(error):
+                    self._strangers = min(self._strangers + 1, STRANGERS)
+                    if self._strangers < STRANGERS:
+                        continue
+                raise
+            self._strangers = max(self._strangers - 1, 0)
+            return embeddings
 
     async def _infer(self, pixels: Pixels) -> Vectors:
         tensor = InferInput(INPUT, list(pixels.shape), "UINT8")
