@@ -29,10 +29,27 @@ def test_pain_2_an_autoscaler_s_replicas_are_never_rendered(rendered, shape):
 
 def test_pain_3_a_budget_protects_what_it_names(rendered):
     """That each selects one workload is in test_objects; here: it never allows all pods to go, nor none."""
-    for shape in ("minimal", "ray", "mig"):
+    for shape in ("minimal", "mig"):
         budgets = of_kind(rendered(shape), "PodDisruptionBudget")
         assert budgets
         assert all(budget["spec"]["maxUnavailable"] == 1 and "minAvailable" not in budget["spec"] for budget in budgets)
+
+
+def test_pain_3_a_budget_of_ray_s_workers_counts_pods_since_nothing_tells_their_number(rendered):
+    """A RayCluster has no scale. From that Kubernetes works out what may be away; without it, it evicts nobody."""
+
+    def least(serve: dict, away: int | str = 1, *, scales: bool = True) -> int:
+        values = {"settings": {"serve": serve}, "screening": {"pdb": {"maxUnavailable": away}}}
+        objects = rendered("ray", values | {"ray": {"autoscaling": scales}})
+        budget = named(objects, "PodDisruptionBudget", "-screening-workers")["spec"]
+        assert "maxUnavailable" not in budget
+        return budget["minAvailable"]
+
+    assert least({"replicas": 2, "max_replicas": 12}) == 1
+    assert least({"replicas": 2, "max_replicas": 12}, scales=False) == 11
+    assert least({"replicas": 3, "max_replicas": None}) == 2
+    assert least({"replicas": 1}) == 0, "the only worker may go, as with a Deployment"
+    assert least({"replicas": 10, "max_replicas": 12}, "25%") == 7, "rounded as Kubernetes rounds"
 
 
 def test_pain_4_a_volume_that_one_node_has_is_refused_for_many(rendered):

@@ -66,7 +66,8 @@ topologySpreadConstraints:
 {{- toYaml $resources }}
 {{- end }}
 
-{{- /* A budget. Takes root, component, pool and pdb. */}}
+{{- /* A budget. Takes root, component, pool and pdb; count, how many pods there are at the least, where their owner has no
+scale: Kubernetes counts from the scale what may be away, and without one it would evict nobody, for ever. */}}
 {{- define "eyestream.pdb" -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
@@ -76,7 +77,13 @@ metadata:
   labels:
     {{- include "eyestream.labels" . | nindent 4 }}
 spec:
-  maxUnavailable: {{ .pdb.maxUnavailable }}
+  {{- $away := .pdb.maxUnavailable }}
+  {{- if .count }}
+  {{- if kindIs "string" $away }}{{ $away = divf (mulf .count (trimSuffix "%" $away)) 100 | ceil }}{{ end }}
+  minAvailable: {{ max 0 (sub .count $away) }}
+  {{- else }}
+  maxUnavailable: {{ $away }}
+  {{- end }}
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels:

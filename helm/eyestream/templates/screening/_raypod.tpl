@@ -1,3 +1,9 @@
+{{- /* Pods of workers that there are at the least. */}}
+{{- define "eyestream.rayWorkers" -}}
+{{- $serve := .Values.settings.serve }}
+{{- if .Values.ray.autoscaling }}{{ $serve.replicas }}{{ else }}{{ default $serve.replicas $serve.max_replicas }}{{ end }}
+{{- end }}
+
 {{- /* The template of a Ray pod; KubeRay writes its command. Takes root, pool (head or workers), image, resources, scales. */}}
 {{- define "eyestream.rayPod" -}}
 {{- $part := dict "root" .root "component" "screening" "pool" .pool -}}
