@@ -70,6 +70,27 @@ def test_a_budget_and_its_workload_have_the_same_selector(rendered, shape):
         assert budget["metadata"]["name"] in pod.owner.replace("screening/", "screening-")
 
 
+def test_whom_a_part_may_call_lets_it_in(rendered, shape):
+    """A way out to another part of the release is no way while that part's own policy is shut."""
+    objects = rendered(shape)
+    ways_in = [
+        (policy["spec"]["podSelector"]["matchLabels"], peer["podSelector"]["matchLabels"], port["port"])
+        for policy in of_kind(objects, "NetworkPolicy")
+        for rule in policy["spec"].get("ingress", [])
+        for peer in rule.get("from", [])
+        if "namespaceSelector" not in peer
+        for port in rule.get("ports", [{"port": "any"}])
+    ]
+    for policy in of_kind(objects, "NetworkPolicy"):
+        caller = policy["spec"]["podSelector"]["matchLabels"]
+        for rule in policy["spec"].get("egress", []):
+            for called in [
+                peer["podSelector"]["matchLabels"] for peer in rule.get("to", []) if peer.keys() == {"podSelector"}
+            ]:
+                for port in rule.get("ports", [{"port": "any"}]):
+                    assert (called, caller, port["port"]) in ways_in, f"{caller} is not let in by {called}"
+
+
 def test_every_pod_satisfies_the_restricted_pod_security_standard(rendered, shape):
     for pod in pods(rendered(shape)):
         spec = pod.spec
