@@ -46,6 +46,11 @@ RetinalField = Literal["macula", "disc", "other"]
 """What the picture is centred on; `other` when the camera did not say."""
 
 
+EARLIEST_CAPTURE: Final = dt.datetime(1990, 1, 1, tzinfo=dt.UTC)
+LATEST_CAPTURE: Final = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+"""From when on, and before when, the line believes that a picture was taken."""
+
+
 class ImageMeta(BaseModel):
     """What the device says of one picture; header `eyestream-meta`, as JSON.
 

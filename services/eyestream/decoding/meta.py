@@ -5,7 +5,6 @@ Nothing a header holds is repeated in an explanation: a field is named only when
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
@@ -15,12 +14,16 @@ from pydantic import ValidationError
 
 from eyestream.decoding.kinds import CONTENT_TYPES, plain_content_type
 from eyestream.decoding.refusals import refuse
-from eyestream.records import HEADER_CONTENT_TYPE, HEADER_META, META_SCHEMA, ImageMeta
+from eyestream.records import (
+    EARLIEST_CAPTURE,
+    HEADER_CONTENT_TYPE,
+    HEADER_META,
+    LATEST_CAPTURE,
+    META_SCHEMA,
+    ImageMeta,
+)
 
 MAX_META_BYTES: Final = 16 * 1024
-
-_EARLIEST: Final = dt.datetime(1990, 1, 1, tzinfo=dt.UTC)
-_LATEST: Final = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 
 _HINTS: Final[Mapping[str, str]] = {
     "image_id": "it is 1 to 64 letters, digits, dots, dashes or underscores",
@@ -59,7 +62,7 @@ def read_meta(headers: Mapping[str, bytes]) -> ImageMeta:
         meta = ImageMeta.model_validate_json(raw, strict=True)
     except ValidationError as error:
         _blame_field(error)
-    if not _EARLIEST <= meta.captured_at < _LATEST:
+    if not EARLIEST_CAPTURE <= meta.captured_at < LATEST_CAPTURE:
         raise refuse("invalid-meta", field="captured_at", hint=_HINTS["captured_at"])
     return meta
 

@@ -17,7 +17,7 @@ from eyestream.device.labels import Labels, NamePattern
 from eyestream.device.pseudonym import SiteKey
 from eyestream.device.spool import Spool
 from eyestream.errors import Misconfigured
-from eyestream.records import ImageMeta, Modality
+from eyestream.records import EARLIEST_CAPTURE, LATEST_CAPTURE, ImageMeta, Modality
 
 MIB: Final = 2**20
 _IMAGE_ID_LENGTH: Final = 40
@@ -121,7 +121,7 @@ class Intake:
                 field=given.field or sidecar.field or frame.field or named.field or guessed.field or "other",
                 site_id=origin.site_id,
                 device_id=origin.device_id,
-                captured_at=given.captured_at or sidecar.captured_at or frame.captured_at or taken_at,
+                captured_at=given.captured_at or sidecar.captured_at or _believable(frame.captured_at, taken_at),
                 programme=origin.programme,
                 priority=priority,
                 orientation=frame.orientation,
@@ -154,6 +154,15 @@ class Intake:
         if number is not None:
             return self._key.subject(number, namespace=self._origin.site_id)
         return self._key.subject(exam_id, namespace="exam")
+
+
+def _believable(*times: dt.datetime | None) -> dt.datetime:
+    """The first of these times that the line will take; now, when none is.
+
+    A camera whose battery ran down begins again in 1970 or 1980, and an eye must not go unscreened for it.
+    """
+    said = (time for time in times if time is not None and EARLIEST_CAPTURE <= time < LATEST_CAPTURE)
+    return next(said, records.utc(records.now()))
 
 
 def image_id(exam_id: str, sha256: str, frame: int) -> str:

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from eyestream.device.frames import refused
 from eyestream.errors import Misconfigured, Rejected
-from eyestream.records import Laterality, Modality, RetinalField
+from eyestream.records import EARLIEST_CAPTURE, LATEST_CAPTURE, Laterality, Modality, RetinalField
 
 SIDECAR_MAX_BYTES: Final = 64 * 1024
 
@@ -56,7 +56,7 @@ class _Sidecar(BaseModel):
     laterality: Laterality | None = None
     field: RetinalField | None = None
     modality: Modality | None = None
-    captured_at: AwareDatetime | None = None
+    captured_at: Annotated[AwareDatetime, Field(ge=EARLIEST_CAPTURE, lt=LATEST_CAPTURE)] | None = None
     priority: Annotated[int, Field(ge=0, le=9)] | None = None
 
 

@@ -8,11 +8,13 @@ import os
 
 import pytest
 
+from eyestream.decoding.meta import read_meta
 from eyestream.device.database import DiskFull
 from eyestream.device.intake import Intake
 from eyestream.device.labels import Labels, NamePattern
 from eyestream.device.spool import Spool
 from eyestream.errors import Rejected
+from eyestream.records import HEADER_META, now
 
 
 @pytest.fixture
@@ -73,6 +75,22 @@ def test_frames_of_a_file_share_its_exam(intake, spool, file, jpeg_dicom):
 def test_a_time_the_file_does_not_tell_is_the_files_own(intake, spool, file, png_of):
     intake.take(file(png_of()))
     assert waiting(spool)[0].captured_at.timestamp() == 1_700_000_000
+
+
+@pytest.mark.parametrize("reset", ["1970:01:01 00:00:01", "1980:01:01 00:00:00", "2107:12:31 23:59:58"])
+def test_a_camera_whose_clock_began_anew_is_not_believed_and_its_picture_travels(intake, spool, file, jpeg_of, reset):
+    intake.take(file(jpeg_of(taken=reset)))
+    (meta,) = waiting(spool)
+    assert meta.captured_at.timestamp() == 1_700_000_000
+    assert read_meta({HEADER_META: meta.to_header()}) == meta
+
+
+def test_where_the_file_is_of_the_same_clock_a_picture_was_taken_now(intake, spool, file, jpeg_of):
+    path = file(jpeg_of(taken="1980:01:01 00:00:00"))
+    os.utime(path, (315_532_800, 315_532_800))
+    before = now()
+    intake.take(path)
+    assert before <= waiting(spool)[0].captured_at.timestamp() <= now()
 
 
 def test_given_labels_win_and_an_exam_given_travels_as_it_is(spool, key, origin, file, dicom_of):

@@ -70,7 +70,7 @@ def test_no_sidecar_says_nothing(tmp_path):
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{", '{"patient": "Lindqvist"}', '{"laterality": "Lindqvist"}', '{"exam": ""}', '{"priority": 99}',
-     '{"captured_at": "2024-03-01T10:00:00"}', "\x00" * 100_000],
+     '{"captured_at": "2024-03-01T10:00:00"}', '{"captured_at": "1980-01-01T00:00:00Z"}', "\x00" * 100_000],
 )  # fmt: skip
 def test_a_wrong_sidecar_is_refused_without_its_values(tmp_path, text):
     (tmp_path / "eye.jpg.json").write_text(text)
