@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -139,6 +146,34 @@ def test_a_process_that_dies_is_a_row_that_says_so(case, tmp_path, monkeypatch):
     assert broken(record.rows[0])
     assert "status 1" in "\n".join(page(State([SMALL], {SMALL: record}, {}), compute="8.9"))
     assert kept(tmp_path, SMALL) == record
+
+
+def speaking_of(folder):
+    """Command lines of the processes that work in this folder."""
+    told = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
+    return [" ".join(words) for words in told if any(str(folder) in word for word in words)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_report_that_is_ended_ends_its_triton(number, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    command = [str(Path(sys.executable).with_name("eyestream-engines")), "report", SMALL]
+    command += ["--measured", str(tmp_path / "measured"), "--page", str(tmp_path / "page.md")]
+    environment = {**os.environ, "TMPDIR": str(temporary)}  # noqa: TID251 - handed on whole
+    report = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 300
+        while not any("tritonserver" in line for line in speaking_of(temporary)):
+            assert report.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        report.send_signal(number)
+        assert report.wait(120) == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+    finally:
+        report.kill()
+    assert speaking_of(tmp_path) == []
+    assert not [left for left in temporary.iterdir() if left.is_dir()], "what was built is gone too"
 
 
 def test_a_damaged_record_is_measured_again(tmp_path):

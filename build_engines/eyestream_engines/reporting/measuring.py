@@ -6,15 +6,18 @@ back, and a case that the kernel ends takes no other with it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import Any, Final
 
 from eyestream.errors import EyestreamError
@@ -34,18 +37,35 @@ _ADAPTED: Final = "flair"
 """Whose adapters the case without an encoder is of."""
 _LAST: Final = 500
 """Letters of a fault that are kept."""
+_ENDS_WITHIN_S: Final = 60.0
+"""Triton's own deadline and more; a process that is still at it then computes, and has no Triton yet or any more."""
 
 
 def measure(case: Case, folder: Path, *, plans: bool, told: Callable[[str], None] = lambda _line: None) -> Record:
-    """Measure the case in a process of its own and keep what was found; a process that dies is a row that says so."""
+    """Measure the case in a process of its own and keep what was found; a process that dies is a row that says so.
+
+    SIGTERM or Ctrl-C while it does so ends that process first, and with it the Triton that it started.
+    """
     task = {"case": str(case.folder), "seed": case.seed, "folder": str(folder), "plans": plans}
     command = [sys.executable, "-m", __name__, json.dumps(task)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with (
+        _leaving_in_order(),
+        # A session of its own, for Ctrl-C would come beside our SIGTERM and the second cut short what the first began.
+        subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process,
+    ):
         assert process.stdout is not None
         assert process.stderr is not None
-        for line in process.stdout:
-            told(line.rstrip())
-        errors = process.stderr.read()
+        try:
+            for line in process.stdout:
+                told(line.rstrip())
+            errors = process.stderr.read()
+        except BaseException:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_ENDS_WITHIN_S)
+            process.kill()
+            raise
     found = kept(folder, case.name)
     if process.returncode == 0 and found is not None:
         return found
@@ -80,6 +100,21 @@ def machine() -> str:
     except (OSError, StopIteration):
         pass
     return f"{os.cpu_count()} processors {model}"
+
+
+@contextlib.contextmanager
+def _leaving_in_order() -> Iterator[None]:
+    """SIGTERM raises SystemExit meanwhile: what was started is then ended on the way out."""
+    before = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one would cut the way out short
+    sys.exit(128 + number)
 
 
 def _row(encoder: EncoderFile, case: Case, held: Mapping[str, Any], *, plans: bool, told: Told) -> Row:
@@ -120,9 +155,10 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     asked = json.loads(sys.argv[1])
-    done = measure_here(
-        Case.open(Path(asked["case"]), seed=asked["seed"]),
-        plans=asked["plans"],
-        told=lambda step, _share: print(step, flush=True),  # noqa: T201 - the parent reads it
-    )
+    with _leaving_in_order():
+        done = measure_here(
+            Case.open(Path(asked["case"]), seed=asked["seed"]),
+            plans=asked["plans"],
+            told=lambda step, _share: print(step, flush=True),  # noqa: T201 - the parent reads it
+        )
     done.save(Path(asked["folder"]))
