@@ -179,3 +179,18 @@ def test_monitoring_is_off_unless_asked_for(rendered):
     assert not of_kind(rendered("minimal"), "PodMonitor", "PrometheusRule")
     assert "dashboard" not in yaml.safe_dump_all(rendered("minimal"))
     assert render.CHART.joinpath("files", "dashboards", "line.json").exists()
+
+
+def test_a_pool_is_scaled_by_its_own_pods_each_counted_once(rendered):
+    """Triton has a series for each model of a pod; and another pool's name may begin with this one's."""
+    trigger = named(rendered("plain-keda"), "ScaledObject", "-triton-main")["spec"]["triggers"][0]
+    query = trigger["metadata"]["query"]
+    assert "* count(count by (pod) (nv_inference_request_success{" in query
+    (pattern,) = set(re.findall(r'pod=~"([^"]*)"', query))
+    pods_ = {
+        "eyes-eyestream-triton-main-7c9d8b5f64-x2x4z": True,
+        "eyes-eyestream-triton-main-7c9d8bx2x4z": True,  # Kubernetes cuts long names
+        "eyes-eyestream-triton-main-b-7c9d8b5f64-x2x4z": False,
+        "eyes-eyestream-triton-maintenance-7c9d8b5f64-x2x4z": False,
+    }
+    assert {pod: re.fullmatch(pattern, pod) is not None for pod in pods_} == pods_
