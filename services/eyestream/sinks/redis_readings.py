@@ -117,7 +117,7 @@ class RedisReadings:
     async def entries(self, *, since: float, until: float, limit: int = 100, cursor: str | None = None) -> AuditPage:
         """See `Audit.entries`. Times are those of the server's clock."""
         keys = await self._keys()
-        newest, before = f"{round(until * 1000)}", _place(cursor)
+        newest, before = f"{max(0, round(until * 1000))}", _place(cursor)
         if before is not None:
             newest = f"{before[0]}-{before[1]}"
         oldest = f"{max(0, round(since * 1000))}"

@@ -226,6 +226,10 @@ class ReadingsContract:
                 break
         assert sorted(read, key=str) == sorted(given, key=str)
 
+    async def test_of_a_time_before_all_clocks_there_is_no_record(self, desk: Desk) -> None:
+        await desk.audit.record([Entry(actor=ADA, action="exam.viewed", at=MORNING, exam_id="exam-1")])
+        assert (await desk.audit.entries(since=-2e9, until=-1e9)).entries == ()
+
     async def test_a_dossier_is_the_whole_exam_and_the_look_at_it_is_on_record(self, desk: Desk) -> None:
         await desk.sink.store([a_screening("img-2"), a_screening("img-3", ungradable="blur")])
         await desk.sink.note_unreadable([a_note("img-4")])
