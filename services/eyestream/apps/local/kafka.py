@@ -9,7 +9,6 @@ import base64
 import contextlib
 import dataclasses
 import hashlib
-import shutil
 import socket
 import subprocess
 import uuid
@@ -18,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from eyestream.apps.local import cache
+from eyestream.apps.local import cache, maven
 from eyestream.apps.local.base import Command, Part, Place, write_text
 from eyestream.errors import Misconfigured, Unavailable
 
@@ -186,38 +185,9 @@ def _admin(bootstrap: str) -> Iterator[Any]:
 
 
 def _download(folder: Path, place: Place) -> None:
-    """Fetch Kafka's jars into `folder` and check every one against the list that this release was tested with."""
-    try:
-        import jgo
-        from jgo.maven import PythonResolver
-    except ImportError:
-        raise Misconfigured("Kafka's jars are fetched with jgo: install eyestream[local]") from None
     place.say(f"downloading Apache Kafka {VERSION} (44 MB)")
-    expected = _expected_jars()
-    scratch = folder / "jgo"
-    for coordinate in _COORDINATES:
-        try:
-            environment = jgo.build(coordinate, cache_dir=scratch, resolver=PythonResolver())
-        except Exception as error:  # jgo raises what its many parts do
-            raise Misconfigured(
-                f"{coordinate} could not be fetched from Maven Central ({error}); is the machine online?"
-            ) from error
-        for jar in Path(environment.path).rglob("*.jar"):
-            if jar.name in expected:
-                shutil.copyfile(jar, folder / jar.name)
-    shutil.rmtree(scratch)
-    for name, digest in expected.items():
-        jar = folder / name
-        if not jar.exists() or hashlib.sha256(jar.read_bytes()).hexdigest() != digest:
-            raise Misconfigured(
-                f"{name} is not the one that Kafka {VERSION} was tested with; "
-                f"remove it from ~/.m2/repository and try again, or ask your mirror's keeper"
-            )
-
-
-def _expected_jars() -> Mapping[str, str]:
-    listed = resources.files(__package__).joinpath(f"kafka-{VERSION}.sha256").read_text()
-    return {name: digest for digest, name in (line.split() for line in listed.splitlines())}
+    lock = resources.files(__package__).joinpath(f"kafka-{VERSION}.sha256").read_text()
+    maven.fetch(_COORDINATES, folder, lock=lock, program=f"Kafka {VERSION}")
 
 
 _LOGGING: Final = """\
