@@ -91,6 +91,17 @@ def test_whom_a_part_may_call_lets_it_in(rendered, shape):
                     assert (called, caller, port["port"]) in ways_in, f"{caller} is not let in by {called}"
 
 
+def test_workers_have_the_time_that_triton_s_engines_take(rendered):
+    """They are ready when it is: to call their rollout failed ends `helm install --wait` while an engine is built."""
+    for shape in ("minimal", "two-pools", "dev"):
+        deployments = {item["metadata"]["name"]: item["spec"] for item in of_kind(rendered(shape), "Deployment")}
+        workers = deployments.pop("eyes-eyestream-screening")["progressDeadlineSeconds"]
+        assert all(
+            workers > spec["progressDeadlineSeconds"] for name, spec in deployments.items() if "-triton-" in name
+        )
+    assert "progressDeadlineSeconds" not in named(rendered("external-triton"), "Deployment", "-screening")["spec"]
+
+
 def test_every_pod_satisfies_the_restricted_pod_security_standard(rendered, shape):
     for pod in pods(rendered(shape)):
         spec = pod.spec

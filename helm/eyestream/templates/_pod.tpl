@@ -57,6 +57,25 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
+{{- /* Seconds that a pod of a pool may take to serve, the build of its engines with it. Takes root and pool, with defaults. */}}
+{{- define "eyestream.poolDeadline" -}}
+{{- $engines := .root.Values.engines }}
+{{- $engine := ternary (mul $engines.deadlineSeconds (len .pool.models)) $engines.waitSeconds (eq $engines.mode "in-place") }}
+{{- add $engine .pool.startupSeconds 60 }}
+{{- end }}
+
+{{- /* The same of the slowest pool that serves the line's model; 0 for a Triton that is not ours. */}}
+{{- define "eyestream.tritonDeadline" -}}
+{{- $slowest := 0 }}
+{{- range .Values.triton.pools }}
+{{- $pool := mergeOverwrite (deepCopy $.Values.triton.defaults) . }}
+{{- if has $.Values.settings.triton.model $pool.models }}
+{{- $slowest = max $slowest (include "eyestream.poolDeadline" (dict "root" $ "pool" $pool) | int) }}
+{{- end }}
+{{- end }}
+{{- $slowest }}
+{{- end }}
+
 {{- /* Resources with the GPU of a kind added. Takes resources and gpu. */}}
 {{- define "eyestream.resources" -}}
 {{- $resources := deepCopy .resources }}
