@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from starlette.responses import StreamingResponse
 
 from eyestream.programmes import Programme
-from eyestream.records import Identifier, Screening
+from eyestream.records import Identifier, Screening, digest
 from eyestream.web.explainer import Explanation
 from eyestream.web.guard import Explorer, Reader, Visit
 from eyestream.web.models import View, etag, shown
@@ -124,12 +124,12 @@ async def seen(
     """
     screening = await _screening(visit, exam_id, image_id)
     await _viewed(visit, screening, detail="seen")
-    # The same bytes make the same view until the engine's preprocessing changes, and with it the result's.
-    headers = {"ETag": etag(f"{screening.meta.sha256}.{side}"), "Cache-Control": "private, no-cache"}
-    if if_none_match is not None and headers["ETag"] in if_none_match:
-        return Response(status_code=304, headers=headers)
     file = await _file(visit, screening)
     value = await visit.services.explainer.seen(file.value, screening.meta, side=side, content_type=file.content_type)
+    # Of the view, not of the file: another engine frames the file otherwise, and its heat maps would lie askew.
+    headers = {"ETag": etag(digest(value)), "Cache-Control": "private, no-cache"}
+    if if_none_match is not None and headers["ETag"] in if_none_match:
+        return Response(status_code=304, headers=headers)
     return Response(value, headers=headers, media_type="image/jpeg")
 
 

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from eyestream.banks.shelf import Shelf
+from eyestream.encoders.fake import FakeEncoder
+from eyestream.testing.line import MemoryLine
 from eyestream.testing.messages import png
 from eyestream.web.engine import EngineRoom
 from eyestream.web.explainer import LineExplainer
@@ -95,6 +97,25 @@ async def test_what_is_seen_is_a_larger_jpeg_of_the_engines_own_frame(explaining
     )
     assert again.status_code == 304
     assert [action for _, action in await explaining.recorded()].count("picture.viewed") == 3
+
+
+async def test_what_another_engine_sees_is_not_what_a_browser_holds_of_the_last(explaining, tmp_path):
+    where = f"{EXAM}/pictures/{explaining.images[0]}/seen"
+    before = await explaining.client("viewer").get(where)
+    other = MemoryLine(encoder=FakeEncoder(height=16, width=8))
+    shelf = Shelf(tmp_path / "another")
+    shelf.publish(other.programme, other.banks["demo"].head)
+    shelf.activate("demo", other.banks["demo"].head.digest)
+
+    async def connect():
+        return other.encoder
+
+    room = EngineRoom(connect, tmp_path / "another", limits=other.intake.limits)
+    explaining.change(explainer=LineExplainer(room))
+    after = await explaining.client("viewer").get(where, headers={"If-None-Match": before.headers["etag"]})
+    await room.close()
+    assert after.status_code == 200
+    assert Image.open(io.BytesIO(after.content)).size == (768, 1536)
 
 
 @pytest.mark.parametrize("what", ["seen", "heatmap"])
