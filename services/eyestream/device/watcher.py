@@ -134,7 +134,7 @@ class FolderWatcher:
 
     def _files(self) -> Iterator[tuple[Path, tuple[int, int]]]:
         """Every file that may be a picture, with its size and time of change."""
-        for parent, folders, names in os.walk(self._folder):
+        for parent, folders, names in os.walk(self._folder, onerror=_cannot_look):
             here = Path(parent)
             apart = {SENT, REFUSED} if here == self._folder else set()
             folders[:] = [name for name in folders if name not in apart and not name.startswith(".")]
@@ -223,6 +223,11 @@ class FolderWatcher:
             log.warning("no events from this folder", extra={"action": Verb.STARTED, "reason": type(error).__name__})
             return None
         return observer
+
+
+def _cannot_look(error: OSError) -> None:
+    """Its pictures wait; were nothing said, a share that went away would look like a clinic without patients."""
+    log.warning("cannot look into a folder", extra={"action": Verb.RETRIED, "reason": type(error).__name__})
 
 
 def _shape(path: Path) -> tuple[int, int] | None:

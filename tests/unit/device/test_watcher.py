@@ -173,6 +173,22 @@ def test_a_file_that_cannot_be_read_is_tried_again(camera):
     assert camera.names() == ["sent/eye.jpg"]
 
 
+def test_a_folder_that_went_away_is_told_of_without_its_name_and_looked_into_when_it_is_back(camera, caplog):
+    away = camera.folder.with_name("Lindqvist")
+    camera.write("eye.jpg")
+    watcher = camera.watcher()
+    watcher.scan()
+    camera.folder.rename(away)
+    watcher.scan()
+    assert [(record.message, record.reason) for record in caplog.records] == [
+        ("cannot look into a folder", "FileNotFoundError")
+    ]
+    assert str(camera.folder) not in caplog.text
+    away.rename(camera.folder)
+    camera.wait(watcher, 3)
+    assert camera.taken == ["eye.jpg"]
+
+
 def test_a_fault_of_ours_is_not_swallowed(camera):
     camera.error = ZeroDivisionError()
     camera.write("eye.jpg")
