@@ -146,11 +146,18 @@ class FolderWatcher:
                 shape = _shape(path)
                 if shape is None or path.is_symlink() or not path.is_file():
                     continue
-                if self._memory is not None and self._memory.knows(path):
+                if self._remembers(path):
                     continue
                 if self._habits.wait_for_sidecar and not sidecar_of(path).exists():
                     continue
                 yield path, shape
+
+    def _remembers(self, path: Path) -> bool:
+        """Whether the file is done with, though it stays; or gone by now, which its memory cannot know."""
+        try:
+            return self._memory is not None and self._memory.knows(path)
+        except FileNotFoundError:
+            return True
 
     def _try(self, path: Path, now: float) -> bool:
         """Take one file; False when no other can be taken now either."""
@@ -182,28 +189,32 @@ class FolderWatcher:
         seen = self._sightings[path]
         if _shape(path) != seen.shape:
             return
+        del self._sightings[path]
         if rejection is not None:
             log.warning("refused a file", extra={"action": Verb.REFUSED, "reason": rejection.reason})
-            self._refused(rejection.reason)
-        del self._sightings[path]
-        if self._memory is not None:
-            self._memory.remember(path)
-            return
         try:
-            target = _free_name(self._folder / where / path.relative_to(self._folder))
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if self._memory is not None:
+                self._memory.remember(path)
+            else:
+                self._move(path, where, rejection)
             if rejection is not None:
-                # The reason first: a refused file without one would be a riddle.
-                reason = f"{rejection.reason}\n{rejection.explanation}\n"
-                target.with_name(target.name + ".txt").write_text(reason, encoding="utf-8")
-            path.replace(target)
-            if sidecar_of(path).exists():
-                sidecar_of(path).replace(sidecar_of(target))
-        except OSError as error:
+                self._refused(rejection.reason)
+        except (OSError, Unavailable) as error:
             # It stays and is tried again, which changes nothing but time.
             seen.try_at = self._clock() + self._habits.retry_s
             self._sightings[path] = seen
-            log.warning("cannot move a file", extra={"action": Verb.RETRIED, "reason": type(error).__name__})
+            log.warning("cannot put a file aside", extra={"action": Verb.RETRIED, "reason": type(error).__name__})
+
+    def _move(self, path: Path, where: str, rejection: Rejected | None) -> None:
+        target = _free_name(self._folder / where / path.relative_to(self._folder))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if rejection is not None:
+            # The reason first: a refused file without one would be a riddle.
+            reason = f"{rejection.reason}\n{rejection.explanation}\n"
+            target.with_name(target.name + ".txt").write_text(reason, encoding="utf-8")
+        path.replace(target)
+        if sidecar_of(path).exists():
+            sidecar_of(path).replace(sidecar_of(target))
 
     def _observe(self) -> Any:
         """The file system's own events, where there are any."""

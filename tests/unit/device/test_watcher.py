@@ -308,6 +308,40 @@ def test_the_next_picture_under_a_name_is_not_remembered_as_the_last(camera):
     assert taken == [b"first patient", b"second patient"]
 
 
+def test_a_file_that_goes_while_its_memory_looks_at_it_ends_nothing(camera):
+    class Memory:
+        def knows(self, path):
+            path.unlink()
+            path.stat()
+
+    camera.write("Lindqvist.jpg")
+    camera.wait(camera.watcher(memory=Memory()), 3)
+    assert camera.taken == []
+
+
+def test_a_memory_without_room_is_tried_again(camera):
+    class Memory:
+        def __init__(self):
+            self.files, self.full = set(), True
+
+        def knows(self, path):
+            return path in self.files
+
+        def remember(self, path):
+            if self.full:
+                raise DiskFull("make room")
+            self.files.add(path)
+
+    memory = Memory()
+    watcher = camera.watcher(memory=memory)
+    path = camera.write("eye.jpg")
+    camera.wait(watcher, 3)
+    memory.full = False
+    camera.wait(watcher, 11)
+    assert memory.files == {path}
+    assert camera.taken == ["eye.jpg", "eye.jpg"]
+
+
 def test_a_file_that_cannot_be_moved_is_taken_again_which_changes_nothing(camera):
     camera.write("eye.jpg")
     (camera.folder / "sent").write_bytes(b"in the way")
