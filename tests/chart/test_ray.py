@@ -126,3 +126,12 @@ def test_ray_s_pods_may_speak_among_themselves_and_the_operator_with_the_head(re
     assert {entry["port"] for entry in operator["ports"]} == {8265, 8000}
     ports = [{entry["port"] for entry in rule.get("ports", [])} for rule in policy["egress"]]
     assert {443, 6443} in ports, "the autoscaler asks the API server"
+
+
+@pytest.mark.parametrize("address", ["redis.data.svc:6380", "rediss://redis.data.svc:6380"])
+def test_the_redis_of_ray_s_state_may_be_called_with_tls_or_without(rendered, address):
+    objects = rendered("ray", {"ray": {"gcs": {"redisAddress": address}}})
+    (service,) = of_kind(objects, "RayService")
+    assert service["spec"]["rayClusterConfig"]["gcsFaultToleranceOptions"]["redisAddress"] == address
+    rules = named(objects, "NetworkPolicy", "-eyestream-screening")["spec"]["egress"]
+    assert [{"port": 6380, "protocol": "TCP"}] in [rule.get("ports") for rule in rules]

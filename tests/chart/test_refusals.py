@@ -53,6 +53,9 @@ WRONG = {
     "a password in the settings": (
         {"settings": {"kafka": {"security": {"sasl_plain_password": "x"}}}},
         "settings.kafka.security.sasl_plain_password is made by the chart"),
+    "a key's password in the settings": (
+        {"settings": {"kafka": {"security": {"ssl_password": "x"}}}},
+        "settings.kafka.security.ssl_password would stand in a ConfigMap"),
     "a certificate without TLS": (
         {"kafka": {"tls": {"certSecret": {"name": "client"}}}}, "set kafka.tls.enabled to true"),
     "a login without secret": (
@@ -111,8 +114,13 @@ WRONG = {
         _gpu(**_GPU | {"resource": "nvidia.com/gpu.shared", "count": 2}), "several would not be one larger GPU"),
     "a rollout that cannot begin": (
         _pool(strategy={"maxSurge": 0, "maxUnavailable": 0}), "maxSurge and maxUnavailable are both 0"),
+    "a rollout that no share of can begin": (
+        _pool(strategy={"maxSurge": "0%", "maxUnavailable": "0%"}), "maxSurge and maxUnavailable are both 0"),
     "a worker rollout that cannot begin": (
         {"screening": {"strategy": {"maxSurge": 0}}}, "screening.strategy: maxSurge and maxUnavailable are both 0"),
+    "a worker rollout that no share of can begin": (
+        {"screening": {"strategy": {"maxSurge": "0%"}}}, "screening.strategy: maxSurge and maxUnavailable are both 0"),
+    "metrics on a port of the system": ({"monitoring": {"port": 443}}, "minimum: got 443, want 1,024"),
     "Triton scaled by nothing": (
         _pool(autoscaling={"enabled": True}), "its prometheus is empty: write the address"),
     "Triton scaled downwards": (
@@ -159,9 +167,9 @@ WRONG = {
     "a Redis of Ray's without port": (
         {"screening": {"host": "ray"}, "ray": {"gcs": {"redisAddress": "redis.data.svc"}}},
         'ray.gcs.redisAddress is "redis.data.svc": write host:port'),
-    "a Redis of Ray's by URL": (
+    "a Redis of Ray's with a database": (
         {"screening": {"host": "ray"}, "ray": {"gcs": {"redisAddress": "redis://redis.data.svc:6379/0"}}},
-        "write host:port, without a scheme"),
+        "write host:port, with rediss:// before it for TLS and nothing behind it"),
     "a longer look back than an autoscaler takes": (
         {"screening": {"keda": {"scaleDownSeconds": 3601}}}, "maximum: got 3,601, want 3,600"),
     "a token for a Ray that has none": (

@@ -38,6 +38,9 @@
 {{- fail (printf "settings.kafka.security.%s is made by the chart: set kafka.tls and kafka.sasl instead, which mount the secrets too." $option) }}
 {{- end }}
 {{- end }}
+{{- if hasKey .Values.settings.kafka.security "ssl_password" }}
+{{- fail "settings.kafka.security.ssl_password would stand in a ConfigMap for everybody to read: keep the key unencrypted in the Secret of kafka.tls.certSecret." }}
+{{- end }}
 {{- if and (or $kafka.tls.caSecret.name $kafka.tls.certSecret.name) (not $kafka.tls.enabled) }}
 {{- fail "kafka.tls names secrets and is not enabled: set kafka.tls.enabled to true." }}
 {{- end }}
@@ -162,7 +165,7 @@
 {{- fail (printf "gpus.%s.count is %d: a pod takes one share or slice (%s); several would not be one larger GPU." .pool.gpu (int $gpu.count) $gpu.resource) }}
 {{- end }}
 {{- $merged := mergeOverwrite (deepCopy $root.Values.triton.defaults) .pool }}
-{{- if and (eq (toString $merged.strategy.maxSurge) "0") (eq (toString $merged.strategy.maxUnavailable) "0") }}
+{{- if and (eq (toString $merged.strategy.maxSurge | trimSuffix "%") "0") (eq (toString $merged.strategy.maxUnavailable | trimSuffix "%") "0") }}
 {{- fail (printf "triton.pools.%s.strategy: maxSurge and maxUnavailable are both 0, so no rollout could ever begin; set maxUnavailable to 1." $name) }}
 {{- end }}
 {{- with $merged.autoscaling }}
@@ -231,15 +234,15 @@
 {{- if and (eq .host "plain") $serve.max_replicas (not .keda.enabled) }}
 {{- fail "settings.serve.max_replicas is set and nothing scales a plain Deployment: set screening.keda.enabled to true, or remove max_replicas." }}
 {{- end }}
-{{- if and (eq (toString .strategy.maxSurge) "0") (eq (toString .strategy.maxUnavailable) "0") }}
+{{- if and (eq (toString .strategy.maxSurge | trimSuffix "%") "0") (eq (toString .strategy.maxUnavailable | trimSuffix "%") "0") }}
 {{- fail "screening.strategy: maxSurge and maxUnavailable are both 0, so no rollout could ever begin; set one to 1." }}
 {{- end }}
 {{- end }}
 {{- if and (eq .Values.screening.host "ray") (eq .Values.ray.auth "token") (semverCompare "<2.52.0-0" .Values.ray.version) }}
 {{- fail (printf "ray.version is %s, and Ray has tokens from 2.52.0 on: use an image with a newer Ray, or set ray.auth to disabled." .Values.ray.version) }}
 {{- end }}
-{{- if and .Values.ray.gcs.redisAddress (not (regexMatch "^[^:/ ]+:[0-9]+$" .Values.ray.gcs.redisAddress)) }}
-{{- fail (printf "ray.gcs.redisAddress is %q: write host:port, without a scheme." .Values.ray.gcs.redisAddress) }}
+{{- if and .Values.ray.gcs.redisAddress (not (regexMatch "^(rediss?://)?[^:/ ]+:[0-9]+$" .Values.ray.gcs.redisAddress)) }}
+{{- fail (printf "ray.gcs.redisAddress is %q: write host:port, with rediss:// before it for TLS and nothing behind it." .Values.ray.gcs.redisAddress) }}
 {{- end }}
 {{- if and .Values.ray.gcs.passwordSecret.name (not .Values.ray.gcs.redisAddress) }}
 {{- fail "ray.gcs.passwordSecret.name is set and ray.gcs.redisAddress is empty: write host:port of the Redis that keeps Ray's state." }}
