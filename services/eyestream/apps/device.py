@@ -187,13 +187,14 @@ def watch(  # noqa: PLR0917 - a command's options are its signature
         )
         target = options.target(kafka, topic, max_message_bytes, kafka_option, kafka_secret)
         sender = Sender(store_and_forward, target.connect, max_message_bytes=max_message_bytes, store_url=store)
+        memory = jobs.SpoolMemory(store_and_forward, site_key, folder) if leave else None
         watcher = FolderWatcher(
             folder,
             jobs.waking(intake, sender),
             habits=Habits(
                 settle_s=settle_s, patience_s=patience_s, rescan_s=rescan_s, wait_for_sidecar=wait_for_sidecar
             ),
-            memory=jobs.SpoolMemory(store_and_forward, site_key, folder) if leave else None,
+            memory=memory,
             refused=store_and_forward.count_refused,
         )
-        jobs.watch(watcher, sender, store_and_forward, remember_s=remember_days * _DAY_S)
+        jobs.watch(watcher, sender, store_and_forward, remember_s=remember_days * _DAY_S, memory=memory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,8 +37,13 @@ def waking(intake: Intake, sender: Sender) -> Callable[[Path], None]:
     return take
 
 
-def watch(watcher: FolderWatcher, sender: Sender, spool: Spool, *, remember_s: float) -> None:
-    """Watch and send until a signal. Raises Misconfigured when another process sends from this spool."""
+def watch(
+    watcher: FolderWatcher, sender: Sender, spool: Spool, *, remember_s: float, memory: SpoolMemory | None = None
+) -> None:
+    """Watch and send until a signal. Raises Misconfigured when another process sends from this spool.
+
+    What lies in a folder whose files stay, as its `memory` knows, is not forgotten after `remember_s`.
+    """
     lock = SpoolLock(spool.path)
     if not lock.take():
         raise Misconfigured(f"another process sends from {spool.path}; give this one a --spool of its own")
@@ -48,7 +54,7 @@ def watch(watcher: FolderWatcher, sender: Sender, spool: Spool, *, remember_s: f
     def tidy() -> bool:
         if time.monotonic() - tidied[0] > _TIDY_S:
             tidied[0] = time.monotonic()
-            spool.prune(older_than_s=remember_s)
+            spool.prune(older_than_s=remember_s, still_there=memory.met() if memory is not None else ())
         return False
 
     with ThreadPoolExecutor(1, "sender") as threads:
@@ -67,10 +73,23 @@ class SpoolMemory:
 
     def __init__(self, spool: Spool, key: SiteKey, folder: Path) -> None:
         self._spool, self._key, self._folder = spool, key, folder
+        self._met: set[str] = set()
+        self._meeting = threading.Lock()
 
     def knows(self, path: Path) -> bool:
         """As FileMemory promises."""
-        return self._spool.remembers_file(self._fingerprint(path))
+        fingerprint = self._fingerprint(path)
+        known = self._spool.remembers_file(fingerprint)
+        if known:
+            with self._meeting:
+                self._met.add(fingerprint)
+        return known
+
+    def met(self) -> set[str]:
+        """Fingerprints of the known files that were there since the last call. From any thread."""
+        with self._meeting:
+            met, self._met = self._met, set()
+        return met
 
     def remember(self, path: Path) -> None:
         """As FileMemory promises."""

@@ -200,13 +200,18 @@ class Spool:
                 refused=dict(database.execute("SELECT reason, files FROM refused")),
             )
 
-    def prune(self, *, older_than_s: float) -> int:
+    def prune(self, *, older_than_s: float, still_there: Collection[str] = ()) -> int:
         """Forget pictures and files that were done with longer ago; a picture sent again after that is sent twice.
 
-        Returns how many sent pictures were forgotten. Gives freed space back to the disk.
+        Files with the fingerprints `still_there` are remembered anew, for they would be taken anew. Returns how many
+        sent pictures were forgotten. Gives freed space back to the disk.
         """
-        before = self._now() - older_than_s
+        at = self._now()
+        before = at - older_than_s
         with self._database.writing() as database:
+            database.executemany(
+                "UPDATE seen SET seen_at = ? WHERE fingerprint = ?", [(at, one) for one in still_there]
+            )
             database.execute("DELETE FROM seen WHERE seen_at < ?", (before,))
             forgotten = database.execute("DELETE FROM sent WHERE sent_at < ?", (before,)).rowcount
         self._database.shrink()

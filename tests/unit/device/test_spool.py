@@ -212,6 +212,16 @@ def test_pruning_forgets_only_what_is_old_and_done(tmp_path):
         assert (spool.remembers_file("old"), spool.remembers_file("new")) == (False, True)
 
 
+def test_a_file_that_is_still_there_is_remembered_anew(tmp_path):
+    clock = [0.0]
+    with Spool(tmp_path / "spool.db", min_free_bytes=0, now=lambda: clock[0]) as spool:
+        for name in ("there", "gone"):
+            spool.remember_file(name)
+        for clock[0] in (30.0, 60.0, 90.0):
+            spool.prune(older_than_s=50.0, still_there=["there", "never seen"])
+        assert [spool.remembers_file(name) for name in ("there", "gone", "never seen")] == [True, False, False]
+
+
 def test_the_file_is_its_owners_alone(tmp_path):
     with Spool(tmp_path / "spool.db"):
         assert stat.S_IMODE((tmp_path / "spool.db").stat().st_mode) == 0o600

@@ -1,0 +1,57 @@
+"""What the device's program keeps in mind of a folder whose files stay."""
+
+from __future__ import annotations
+
+import pytest
+
+from eyestream.apps.device_jobs import SpoolMemory
+from eyestream.device.pseudonym import SiteKey
+from eyestream.device.spool import Spool
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+def clock():
+    return [0.0]
+
+
+@pytest.fixture
+def spool(tmp_path, clock):
+    with Spool(tmp_path / "spool.db", min_free_bytes=0, now=lambda: clock[0]) as spool:
+        yield spool
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "camera").mkdir()
+    return tmp_path / "camera"
+
+
+@pytest.fixture
+def memory(spool, folder):
+    return SpoolMemory(spool, SiteKey(bytes(range(32))), folder)
+
+
+def test_a_file_that_stays_is_known_for_as_long_as_it_stays(spool, folder, memory, clock):
+    stays, goes = folder / "stays.jpg", folder / "goes.jpg"
+    for path in (stays, goes):
+        path.write_bytes(b"eye")
+        memory.remember(path)
+    for day in range(0, 900, 30):
+        clock[0] = day * DAY
+        assert memory.knows(stays)
+        spool.prune(older_than_s=400 * DAY, still_there=memory.met())
+    assert not memory.knows(goes)
+
+
+def test_a_file_is_met_once_between_two_looks(folder, memory):
+    path = folder / "eye.jpg"
+    path.write_bytes(b"eye")
+    assert not memory.knows(path)
+    assert memory.met() == set()
+    memory.remember(path)
+    assert memory.knows(path)
+    assert memory.knows(path)
+    assert len(memory.met()) == 1
+    assert memory.met() == set()
