@@ -17,7 +17,7 @@ from chartkit import modules, tools
 from chartkit.manifests import Object
 
 OWN: Final = tools.ROOT / "tests" / "chart" / "schemas"
-"""Schemas of custom resources whose operator publishes none in a package registry, cut to what the chart renders."""
+"""What Strimzi's generator wrote; `make test-cluster` compares it with a fresh one, which needs Java and Maven."""
 
 
 def faults(item: Object, kubernetes: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from chartkit import render
+from chartkit import render, schemas
 from chartkit.manifests import of_kind
 from controlplane import strimzi
 from controlplane.cluster import ControlPlane, Failed
@@ -18,6 +18,13 @@ VALUES: Object = {
     "triton": {"pools": {"main": {"replicas": 1}}},
     "engines": PREBUILT,
 }
+
+
+def test_what_the_chart_is_held_against_without_a_cluster_is_what_strimzi_s_generator_writes():
+    written = {f"strimzi-{file.name}": file for file in strimzi.definitions()}
+    assert {file.name for file in schemas.OWN.iterdir()} == written.keys()
+    for name, file in written.items():
+        assert (schemas.OWN / name).read_text("utf-8") == file.read_text("utf-8"), f"copy {file} there"
 
 
 @pytest.fixture(scope="module")
