@@ -151,7 +151,10 @@ class Incomplete(_Table):
 
 
 class Retention(_Table):
-    """How long each kind of record is kept."""
+    """How long records may be kept; the line itself acts on `results_days` alone.
+
+    Dead letters go when their topic's own retention says so, and embeddings are not kept at all.
+    """
 
     results_days: Annotated[int, Field(ge=1)] = 3650
     embeddings_days: Annotated[int, Field(ge=1)] = 3650
@@ -271,6 +274,8 @@ class Programme(_Table):
         unknown += sorted({name for rule in self.rules for name in rule.when} - known)
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: used, but not defined as an urgency, a group or a finding")
+        if self.decides and not known:
+            raise ValueError("conditions: none is a finding, and nobody may be clear of what nobody looked for")
         for condition in self.conditions:
             if self.operating_point(condition) not in condition.thresholds:
                 raise ValueError(f"{condition.id} has no threshold for {self.operating_point(condition)!r}")

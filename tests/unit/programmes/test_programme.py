@@ -119,6 +119,7 @@ def test_a_phrase_may_be_the_negative_of_many_conditions():
         ('title = "Small"', 'title = "Small"\ncolour = "red"', "colour: Extra inputs are not permitted"),
         ('name = "small"', 'name = "Not A Slug"', "name"),
         ('urgency = "routine"', 'urgency = "someday"', "someday: used, but not defined"),
+        ('urgency = "routine"', 'role = "quality"', "none is a finding, and nobody may be clear"),
         ("rank = 2", "rank = 1", "a rank of its own"),
         ('name = "soon"', 'name = "none"', "'none' is always there"),
         ('name = "soon"', 'name = "routine"', "urgencies: routine stands there twice"),
