@@ -138,6 +138,19 @@ def test_every_root_file_system_is_read_only_and_home_and_tmp_are_not(rendered, 
             assert home == "/tmp"
 
 
+def test_pods_that_try_the_line_go_where_the_workers_may(rendered):
+    """On a cluster whose nodes are all tainted they would wait for ever."""
+    chosen = {
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "screening", "operator": "Exists"}],
+        "priorityClassName": "screening",
+    }
+    found = {pod.owner: pod.spec for pod in pods(rendered("dev", {"screening": chosen}))}
+    for owner in [name for name in found if name.startswith("Job/")]:
+        assert found[owner].items() >= chosen.items(), owner
+        assert "topologySpreadConstraints" not in found[owner]
+
+
 def test_no_pod_gets_a_token_or_service_variables_it_does_not_need(rendered, shape):
     for pod in pods(rendered(shape)):
         assert pod.spec["enableServiceLinks"] is False, "EYESTREAM_… variables of a Service would stop the worker"

@@ -57,6 +57,11 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
+{{- /* For a pod that comes and goes, and tries the line: where the workers may be. Takes root and component. */}}
+{{- define "eyestream.placementOfTest" -}}
+{{- include "eyestream.placement" (dict "root" .root "component" .component "values" (omit .root.Values.screening "spread")) | trim }}
+{{- end }}
+
 {{- /* Seconds that a pod of a pool may take to serve, the build of its engines with it. Takes root and pool, with defaults. */}}
 {{- define "eyestream.poolDeadline" -}}
 {{- $engines := .root.Values.engines }}
