@@ -116,6 +116,22 @@ class Hub:
             if not self._tasks:
                 begin = await self._feed.end()
                 self._tasks = [asyncio.create_task(self._pump(begin)), asyncio.create_task(self._count())]
+                for task in self._tasks:
+                    task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """What failed must not leave clients who hear nothing but heartbeats: they are cut off, and resume or are told.
+
+        The next client starts it again.
+        """
+        if task.cancelled() or task not in self._tasks:
+            return
+        log.error("the feed is not followed", exc_info=task.exception(), extra={"action": Verb.FAILED})
+        tasks, self._tasks = self._tasks, []
+        for each in tasks:
+            each.cancel()
+        for queue in self._clients:
+            _cut_off(queue)
 
     async def _pump(self, cursor: Cursor) -> None:
         while True:
@@ -153,7 +169,12 @@ def _offer(queue: asyncio.Queue[Sequence[Happening] | Counts | None], news: Sequ
     """Hand the news on or, when the client is too far behind, its end."""
     if queue.qsize() < _BATCHES - 1:
         queue.put_nowait(news)
-    elif not queue.full():
+    else:
+        _cut_off(queue)
+
+
+def _cut_off(queue: asyncio.Queue[Sequence[Happening] | Counts | None]) -> None:
+    if not queue.full():
         queue.put_nowait(None)
 
 

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
-from eyestream.errors import Unavailable
+from eyestream.errors import Misconfigured, Unavailable
 from eyestream.sinks.base import Decided
 from eyestream.sinks.readings import Read
 from eyestream.web.hub import Hub
@@ -78,6 +78,26 @@ async def test_a_client_that_was_away_too_long_is_told(hub, world):
     world.feed.begins = 4
     assert (await hub.place("3"))[1]
     assert not (await hub.place("4"))[1]
+
+
+async def test_clients_of_a_feed_that_failed_are_cut_off_and_hear_of_it_again(hub, world, monkeypatch):
+    start, _ = await hub.place(None)
+
+    async def refused(_cursor):
+        raise Misconfigured("redis refuses this user")
+
+    async with aclosing(hub.follow(start, programme=None)) as items:
+        assert await take(items, 1, beats=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(world.feed, "after", refused)
+            async with asyncio.timeout(10):
+                async for _, news in items:
+                    assert news is None
+    world.feed.add(decided(1))
+    async with aclosing(hub.follow(start, programme=None)) as items:
+        assert [event for _, event in await take(items, 1)] == [decided(1)]
+        world.feed.add(decided(2))
+        assert [event for _, event in await take(items, 1)] == [decided(2)]
 
 
 @pytest.mark.parametrize("text", ["", "1.2", "x y", "-"])
