@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from eyestream.brokers.deadletters import UNREADABLE, as_mapping
 from eyestream.errors import EyestreamError, Misconfigured, Unavailable
-from eyestream.records import Message, Position
+from eyestream.records import LATEST_CAPTURE, Message, Position
 
 _OPTIONS: Final = {
     "security_protocol": "security.protocol",
@@ -99,5 +99,7 @@ def translated_librdkafka(error: BaseException) -> BaseException:
 
 
 def _produced(record: Any, fetched: float) -> float:
+    """When the record was sent, by whoever sent it: a time that no calendar has could be stored and never be shown."""
     _, milliseconds = record.timestamp()
-    return milliseconds / 1000 if milliseconds >= 0 else fetched
+    produced: float = milliseconds / 1000
+    return produced if 0 <= produced < LATEST_CAPTURE.timestamp() else fetched

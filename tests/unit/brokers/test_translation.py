@@ -56,6 +56,12 @@ def test_a_record_is_a_message() -> None:
     assert message.headers == {"content-type": b"image/jpeg"}
 
 
+def test_a_record_sent_in_no_year_of_any_calendar_was_sent_when_it_was_fetched() -> None:
+    in_microseconds = 1_700_000_000_000_000
+    message = as_message(Record(milliseconds=in_microseconds), epoch=1, fetched=9.0)
+    assert message.produced == 9.0
+
+
 def test_a_record_without_time_or_headers_has_the_time_it_was_fetched() -> None:
     message = as_message(Record(milliseconds=-1, names=None), epoch=1, fetched=9.0)
     assert message.produced == 9.0
