@@ -11,18 +11,16 @@ import datetime as dt
 import importlib
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from eyestream.errors import EyestreamError
-from eyestream_engines import building, compilers
+from eyestream_engines import building, child, compilers
 from eyestream_engines.compilers.base import Compiler
 from eyestream_engines.gpu import machine, records, runtime, serving
 from eyestream_engines.gpu.device import Device
@@ -100,7 +98,7 @@ def measure(task: Task, *, told: Callable[[str], None] = lambda _line: None) -> 
     blank = Record(task.encoder, machine_of(compiler_of(task)), _today())
     path = records.path_of(task.folder, blank.machine, task.encoder)
     path.unlink(missing_ok=True)
-    status, errors = _run([sys.executable, "-m", __name__, task.to_json()], told)
+    status, errors = child.run([sys.executable, "-m", __name__, task.to_json()], told)
     found = records.kept(path) or blank
     if status == 0 and found.identity:
         return found
@@ -111,28 +109,6 @@ def measure(task: Task, *, told: Callable[[str], None] = lambda _line: None) -> 
     record = replace(found, identity=identity_of(subject, compiler_of(task)), failed=failed)
     record.save(task.folder)
     return record
-
-
-def _run(command: Sequence[str], told: Callable[[str], None]) -> tuple[int, str]:
-    """Status and stderr of the process. Nothing that it started outlives it: a server would go on holding the GPU."""
-    with (
-        TemporaryFile("w+") as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True) as process,
-    ):
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                told(line.rstrip())
-            process.wait()
-        except BaseException:  # Ctrl-C does not reach a session of its own
-            process.terminate()
-            process.wait()
-            raise
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        errors.seek(0)
-        return process.returncode, errors.read()
 
 
 def measure_here(task: Task, *, told: Told) -> Record:
@@ -210,7 +186,8 @@ def _today() -> str:
 if __name__ == "__main__":
     import torch
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that Triton is ended with it
     asked = Task.from_json(sys.argv[1])
     torch.set_num_threads((os.cpu_count() or 1) if asked.gpu else 1)
-    measure_here(asked, told=lambda step, _share: print(step, flush=True)).save(asked.folder)  # noqa: T201
+    with child.leaving_in_order():
+        done = measure_here(asked, told=lambda step, _share: print(step, flush=True))  # noqa: T201 - the parent reads it
+    done.save(asked.folder)

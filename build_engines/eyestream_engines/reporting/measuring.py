@@ -6,22 +6,18 @@ back, and a case that the kernel ends takes no other with it.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import Any, Final
 
 from eyestream.errors import EyestreamError
-from eyestream_engines import checkpoints, verifying
+from eyestream_engines import checkpoints, child, verifying
 from eyestream_engines.cases import Case
 from eyestream_engines.compilers.tensorrt import TensorRT, installed
 from eyestream_engines.gates import Reading
@@ -37,8 +33,6 @@ _ADAPTED: Final = "flair"
 """Whose adapters the case without an encoder is of."""
 _LAST: Final = 500
 """Letters of a fault that are kept."""
-_ENDS_WITHIN_S: Final = 60.0
-"""Triton's own deadline and more; a process that is still at it then computes, and has no Triton yet or any more."""
 
 
 def measure(case: Case, folder: Path, *, plans: bool, told: Callable[[str], None] = lambda _line: None) -> Record:
@@ -48,30 +42,13 @@ def measure(case: Case, folder: Path, *, plans: bool, told: Callable[[str], None
     """
     task = {"case": str(case.folder), "seed": case.seed, "folder": str(folder), "plans": plans}
     command = [sys.executable, "-m", __name__, json.dumps(task)]
-    pipe = subprocess.PIPE
-    with (
-        _leaving_in_order(),
-        # A session of its own, for Ctrl-C would come beside our SIGTERM and the second cut short what the first began.
-        subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process,
-    ):
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            for line in process.stdout:
-                told(line.rstrip())
-            errors = process.stderr.read()
-        except BaseException:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_ENDS_WITHIN_S)
-            process.kill()
-            raise
+    status, errors = child.run(command, told)
     found = kept(folder, case.name)
-    if process.returncode == 0 and found is not None:
+    if status == 0 and found is not None:
         return found
-    how = f"its process ended with status {process.returncode}"
-    if process.returncode < 0:
-        how = f"its process was ended by signal {-process.returncode}: perhaps it needs more memory"
+    how = f"its process ended with status {status}"
+    if status < 0:
+        how = f"its process was ended by signal {-status}: perhaps it needs more memory"
     names = [_ADAPTED] if case.name == parity.CASE else [encoder.name for encoder in verifying.distinct(case)]
     rows = tuple(Row(name, (), failed=f"{how}. {errors.strip()[-_LAST:]}") for name in names)
     record = Record(case.name, identity_of(case), machine(), 0.0, rows)
@@ -100,21 +77,6 @@ def machine() -> str:
     except (OSError, StopIteration):
         pass
     return f"{os.cpu_count()} processors {model}"
-
-
-@contextlib.contextmanager
-def _leaving_in_order() -> Iterator[None]:
-    """SIGTERM raises SystemExit meanwhile: what was started is then ended on the way out."""
-    before = signal.signal(signal.SIGTERM, _leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _leave(number: int, _frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one would cut the way out short
-    sys.exit(128 + number)
 
 
 def _row(encoder: EncoderFile, case: Case, held: Mapping[str, Any], *, plans: bool, told: Told) -> Row:
@@ -155,7 +117,7 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     asked = json.loads(sys.argv[1])
-    with _leaving_in_order():
+    with child.leaving_in_order():
         done = measure_here(
             Case.open(Path(asked["case"]), seed=asked["seed"]),
             plans=asked["plans"],
