@@ -123,16 +123,19 @@ class Membership:
         _report("partitions assigned", Verb.ASSIGNED, partitions)
 
     def _revoked(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        """Let what is in flight of these partitions finish, and commit it, before they change hands."""
+        """Let what is in flight of these partitions finish, and commit it, before they change hands.
+
+        Whoever leaves has finished, and does not wait for Kafka here: it may be away, and leaving has its own time.
+        """
         moving = {(one.topic, one.partition) for one in partitions}
         if not self._leaving.is_set():
             self._inbox.retire(moving)
             deadline = time.monotonic() + self._options.revoke_grace_s
             while not self._inbox.settled(moving) and time.monotonic() < deadline and not self._leaving.wait(_SLICE_S):
                 pass
-            due = {where: offset for where, offset in self._inbox.unwritten().items() if where in moving}
-            if due:
-                self._attempt(consumer, due, asynchronous=False)
+        due = {where: offset for where, offset in self._inbox.unwritten().items() if where in moving}
+        if due:
+            self._attempt(consumer, due, asynchronous=self._leaving.is_set())
         self._give_up(moving)
         consumer.incremental_unassign(list(partitions))
         _report("partitions given up", Verb.REVOKED, partitions)
