@@ -57,7 +57,12 @@ class CurrentBanks:
 
     def look(self) -> None:
         """Take what changed. Blocks for a few file operations."""
-        for name in self._shelf.programmes():
+        try:
+            names = self._shelf.programmes()
+        except Misconfigured as error:
+            log.warning("%s", error, extra={"action": Verb.RETRIED, "part": "shelf"})
+            return
+        for name in names:
             try:
                 history = self._shelf.history(name)
                 if history and self._served.get(name) != history[-1]:

@@ -141,7 +141,10 @@ class Shelf:
 
     def programmes(self) -> tuple[str, ...]:
         """Names of the programmes that were ever published here."""
-        return tuple(sorted(path.stem for path in (self._folder / "current").glob("[!.]*.json")))
+        try:
+            return tuple(sorted(path.stem for path in (self._folder / "current").glob("[!.]*.json")))
+        except OSError as error:
+            raise Misconfigured(f"{self._folder} cannot be looked into: {error.strerror}") from None
 
     def open(self, encoder_digest: Digest, preprocessing_digest: Digest | None = None) -> dict[str, Bank]:
         """Every bank in service, by programme, for the encoder that is served; `poll` then reports what changes.
@@ -168,10 +171,16 @@ class Shelf:
         if self._encoder is None:
             raise ValueError("open the shelf before polling it")
         changed = {}
-        for name in self.programmes():
+        try:
+            names = self.programmes()
+        except Misconfigured as error:  # a share that is away for a moment: the banks at hand are as good as before
+            log.warning("%s", error, extra={"action": Verb.RETRIED, "part": "shelf"})
+            return {}
+        for name in names:
             try:
                 stamp = self._stamp(name)
                 if stamp == self._stamps.get(name):
+                    self._refused.pop(name, None)
                     continue
                 pointer = self._read(name)
                 if pointer.served and self._served.get(name) != pointer.served[-1]:
@@ -227,7 +236,12 @@ class Shelf:
         return self._folder / "current" / f"{name}.json"
 
     def _stamp(self, name: str) -> _Stamp:
-        status = self._path(name).stat()
+        try:
+            status = self._path(name).stat()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise Misconfigured(f"{self._path(name)} cannot be looked at: {error.strerror}") from None
         return status.st_ino, status.st_mtime_ns, status.st_size
 
     def _read(self, name: str) -> _Pointer:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -161,6 +163,24 @@ def test_a_pointer_that_is_no_pointer_is_refused(shelf, tmp_path, content):
     assert "cannot be read" in shelf.refused["test"]
     with pytest.raises(Misconfigured, match=r"test\.json cannot be read"):
         shelf.open(ENCODER, PREPROCESSING)
+
+
+@pytest.mark.parametrize("asked", ["stat", "glob"])
+def test_while_its_share_is_away_the_banks_at_hand_go_on(shelf, monkeypatch, caplog, asked):
+    put(shelf)
+    shelf.open(ENCODER, PREPROCESSING)
+
+    def stale(self, *_args, **_options):
+        raise OSError(errno.ESTALE, "Stale file handle", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, asked, stale)
+        assert shelf.poll() == {}
+    assert "Stale file handle" in caplog.text
+    assert shelf.poll() == {}
+    assert shelf.refused == {}
+    after = put(shelf, "soft drusen")
+    assert heads(shelf.poll()) == {"test": after}
 
 
 def test_an_altered_programme_is_refused(shelf, tmp_path):
