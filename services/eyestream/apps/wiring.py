@@ -18,6 +18,7 @@ from eyestream.errors import Misconfigured
 from eyestream.intake import Intake
 from eyestream.patience import Patience
 from eyestream.pipeline import Pace, Parts
+from eyestream.programmes import Programme
 from eyestream.records import Decision, Digest, Picture
 from eyestream.settings import Kafka, Settings
 from eyestream.sinks.redis import RedisSink
@@ -59,11 +60,20 @@ class BanksInService:
 
     def retention_s(self, programme: str) -> float:
         """How long the programme's results are kept."""
-        return self._banks[programme].programme.retention.results_days * 86_400.0
+        return self._programme(programme).retention.results_days * 86_400.0
 
     def decide(self, programme: str, exam_id: str, pictures: Sequence[Picture]) -> Decision:
         """One exam's decision under its programme's rules as they stand now."""
-        return triage.decide(self._banks[programme].programme, exam_id, pictures)
+        return triage.decide(self._programme(programme), exam_id, pictures)
+
+    def _programme(self, name: str) -> Programme:
+        """An exam keeps the programme of its first picture, whatever its later pictures say."""
+        if name not in self._banks:
+            raise Misconfigured(
+                f"An exam of programme {name!r} got a picture, and no bank is in service for that programme any more:"
+                " put one back with `eyestream bank build PROGRAMME --activate` until its exams are done."
+            )
+        return self._banks[name].programme
 
 
 @dataclass(frozen=True, slots=True)
