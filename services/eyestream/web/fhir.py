@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from eyestream.programmes import Programme
+from eyestream.programmes.uncalibrated import POINT
 from eyestream.records import Decision, Finding, Screening, utc
 from eyestream.sinks.base import Exam
 from eyestream.sinks.readings import Dossier, Reading
@@ -168,22 +169,33 @@ def _observation(
                 "system": "http://unitsofmeasure.org",
                 "code": "1",
             },
-            "interpretation": [{"coding": [{"system": _INTERPRETATION, "code": "POS" if finding.positive else "NEG"}]}],
-            "referenceRange": [
-                {
-                    "high": {
-                        "value": round(float(finding.threshold), 6),
-                        "system": "http://unitsofmeasure.org",
-                        "code": "1",
-                    },
-                    "text": f"below the operating point {finding.operating_point}",
-                }
-            ],
+            **_held_against(finding, programme),
+            "note": _caution(result, finding, programme),
             "bodySite": {"coding": [eye]} if eye else None,
             "method": {"text": f"zero-shot, on the phrase “{finding.prompt}”"},
             "device": {"reference": f"urn:uuid:{_id(str(result.identity))}"},
         }
     )
+
+
+def _held_against(finding: Finding, programme: Programme | None) -> dict[str, Any]:
+    """Whether it was found, and the operating point; nothing where none was measured: no score is negative there."""
+    if finding.operating_point == POINT or (programme is not None and not programme.decides):
+        return {}
+    point = {"value": round(float(finding.threshold), 6), "system": "http://unitsofmeasure.org", "code": "1"}
+    return {
+        "interpretation": [{"coding": [{"system": _INTERPRETATION, "code": "POS" if finding.positive else "NEG"}]}],
+        "referenceRange": [{"high": point, "text": f"below the operating point {finding.operating_point}"}],
+    }
+
+
+def _caution(result: Screening, finding: Finding, programme: Programme | None) -> list[dict[str, Any]]:
+    """A finding of a picture that cannot be judged, negative above all, must not be read as if it could."""
+    if result.ungradable is None or finding in result.quality:
+        return []
+    condition = programme.condition(result.ungradable) if programme else None
+    why = condition.title if condition else result.ungradable
+    return [{"text": f"The picture cannot be judged ({why}): this says nothing of the eye."}]
 
 
 def _device(result: Screening) -> dict[str, Any]:

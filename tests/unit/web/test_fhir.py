@@ -7,7 +7,7 @@ import pytest
 from fhir.resources.R4B.bundle import Bundle
 
 from eyestream.programmes import Programme
-from eyestream.programmes.uncalibrated import uncalibrated
+from eyestream.programmes.uncalibrated import BEYOND, POINT, uncalibrated
 from eyestream.records import Picture
 from eyestream.sinks.audit import Entry
 from eyestream.testing.contracts_readings import ADA
@@ -95,6 +95,52 @@ async def test_a_programme_that_does_not_decide_misses_no_picture(world):
     [[one], [other]] = [report["conclusionCode"][0]["coding"] for report in (waits, scored)]
     assert (one["code"], one["display"]) == ("incomplete", "pictures are missing")
     assert (other["code"], other["display"]) == ("incomplete", "scored, not decided")
+
+
+async def test_a_score_without_an_operating_point_is_not_called_negative(world):
+    await world.screen("exam-1")
+    dossier = await world.readings.dossier("exam-1", Entry(actor=ADA, action="exam.viewed", at=1.0))
+    results = [
+        dataclasses.replace(
+            result,
+            findings=tuple(
+                dataclasses.replace(one, probability=0.95, threshold=BEYOND, operating_point=POINT)
+                for one in result.findings
+            ),
+            quality=(),
+        )
+        for result in dossier.results
+    ]
+    for programme in (uncalibrated(DEMO), None):
+        document = json.loads(fhir.bundle(dataclasses.replace(dossier, results=results), programme))
+        found = [entry["resource"] for entry in document["entry"] if entry["resource"]["resourceType"] == "Observation"]
+        assert found
+        assert all("interpretation" not in one and "referenceRange" not in one for one in found)
+        assert {one["valueQuantity"]["value"] for one in found} == {0.95}
+
+
+async def test_a_finding_of_a_picture_that_cannot_be_judged_says_so(world):
+    await world.screen("exam-1")
+    dossier = await world.readings.dossier("exam-1", Entry(actor=ADA, action="exam.viewed", at=1.0))
+    blind = DEMO.conditions[-1]
+    assert blind.role == "quality"
+    results = [
+        dataclasses.replace(result, ungradable=why)
+        for result, why in zip(dossier.results, (blind.id, None), strict=True)
+    ]
+    document = json.loads(fhir.bundle(dataclasses.replace(dossier, results=results), DEMO))
+    found = [entry["resource"] for entry in document["entry"] if entry["resource"]["resourceType"] == "Observation"]
+    warned = {
+        (one["identifier"][0]["value"], one["code"]["coding"][0]["code"]): one["note"][0]["text"]
+        for one in found
+        if "note" in one
+    }
+    assert warned == {
+        (results[0].meta.image_id, finding.condition): (
+            f"The picture cannot be judged ({blind.title}): this says nothing of the eye."
+        )
+        for finding in results[0].findings
+    }
 
 
 async def test_the_subject_is_the_pseudonym_and_in_no_address(world):
