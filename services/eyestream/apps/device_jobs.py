@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -21,7 +22,10 @@ from eyestream.device.producer import Sender
 from eyestream.device.pseudonym import SiteKey
 from eyestream.device.spool import Spool
 from eyestream.device.watcher import FolderWatcher
-from eyestream.errors import Misconfigured, Rejected
+from eyestream.errors import Misconfigured, Rejected, Unavailable
+from eyestream.telemetry import Verb
+
+log = logging.getLogger(__name__)
 
 _TIDY_S: Final = 3600.0
 _POLL_S: Final = 0.2
@@ -54,7 +58,10 @@ def watch(
     def tidy() -> bool:
         if time.monotonic() - tidied[0] > _TIDY_S:
             tidied[0] = time.monotonic()
-            spool.prune(older_than_s=remember_s, still_there=memory.met() if memory is not None else ())
+            try:
+                spool.prune(older_than_s=remember_s, still_there=memory.met() if memory is not None else ())
+            except Unavailable as error:  # a disk that is full above all: what waits must go out to make room on it
+                log.warning("cannot tidy the spool", extra={"action": Verb.RETRIED, "part": error.part})
         return False
 
     with ThreadPoolExecutor(1, "sender") as threads:
