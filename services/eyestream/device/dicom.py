@@ -113,7 +113,7 @@ def _pixels(file: _File, count: int) -> Iterator[bytes]:
         yield from _native(dataset.PixelData, file.shape, count)
         return
     if syntax not in _JPEG_FAMILY | _JPEG2000_FAMILY | {RLELossless}:
-        text = "Export the file uncompressed or as JPEG, JPEG-LS, JPEG 2000 or RLE; video is not supported."
+        text = "Export the file uncompressed or as JPEG, JPEG-LS or JPEG 2000; video is not supported."
         raise refused("compression-not-supported", text)
     offsets = None
     if "ExtendedOffsetTable" in dataset:

@@ -229,8 +229,11 @@ def test_what_cannot_be_sent_is_refused(reason, dicom_of, change, expected):
     assert reason(dicom_of(change=change)) == expected
 
 
-def test_video_is_refused(reason, dicom_of):
-    assert reason(dicom_of([b"video"], MPEG2MPML)) == "compression-not-supported"
+def test_video_is_refused_and_nothing_advised_that_the_line_would_refuse(read, dicom_of):
+    with pytest.raises(Rejected) as caught:
+        read(dicom_of([b"video"], MPEG2MPML))
+    assert caught.value.reason == "compression-not-supported"
+    assert "RLE" not in caught.value.explanation
 
 
 def test_a_missing_frame_is_noticed(reason, jpeg_dicom):
