@@ -79,8 +79,15 @@ class Pulse:
         async with self._looking:
             known = self._known.get(programme)
             if known is None or self._clock() - known.at >= _FRESH_S:
+                at = self._clock()
+                self._known = {name: beat for name, beat in self._known.items() if at - beat.at < _FRESH_S}
                 known = self._known[programme] = await self._look(programme)
             return known
+
+    @property
+    def known(self) -> int:
+        """How many programmes' beats are remembered: any name may be asked for, so only for as long as they serve."""
+        return len(self._known)
 
     async def _look(self, programme: str) -> Beat:
         at = self._clock()

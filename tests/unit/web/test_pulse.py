@@ -116,3 +116,11 @@ async def test_the_route_tells_what_still_waits(world):
     world.line.put(2)
     answer = await world.client("viewer").get("/v1/programmes/demo/line")
     assert (answer.json()["waiting"], answer.json()["stages"]) == (2, [])
+
+
+async def test_no_more_is_remembered_than_was_asked_of_late_whatever_names_are_asked_for(scene):
+    *_, pulse, clock = scene
+    for number in range(100):
+        await pulse.beat(f"anything-{number}")
+        clock[0] += 1.0
+    assert pulse.known <= 5
