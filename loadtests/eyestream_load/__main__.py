@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -26,6 +25,15 @@ from eyestream_load.scenario import Scenario
 
 _WIDTH: Final = 140
 _ENDS_WITHIN_S: Final = 60.0
+_RESULTS: Final = (
+    "report.html",
+    "locust.html",
+    "summary.json",
+    "stages.csv",
+    "pictures-*.csv",
+    "locust_*.csv",
+    "locust*.log",
+)
 
 
 def load(
@@ -50,8 +58,7 @@ def load(
         plan = scenarios.load(scenario)
         plan = plan.lasting(seconds) if seconds else plan
         folder = (out or state / "results" / plan.name).resolve()
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        _clear(folder)
         ground = Ground(
             state,
             model_repository=model_repository,
@@ -133,6 +140,14 @@ def play(
     report.write(summary, folder)
     page.write(summary, plan, folder)
     return summary
+
+
+def _clear(folder: Path) -> None:
+    """Leave nothing of an earlier test in it, and everything else: `--out` may name a folder with files of yours."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for pattern in _RESULTS:
+        for left in folder.glob(pattern):
+            left.unlink()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
