@@ -125,6 +125,7 @@ async def _redis(settings: Settings) -> str:
 
     reader = ResultsReader(settings.redis.url.get_secret_value(), cluster=settings.redis.cluster)
     try:
+        await reader.exam("none")  # where no bank is in service, nothing below asks Redis anything
         told = []
         for programme in Shelf(settings.banks.shelf).programmes():
             counts = await reader.counts(programme, utc(now()).date())
@@ -147,12 +148,13 @@ def _workers(settings: Settings) -> str:
     if folder is None:
         return "not watched from here: telemetry.members names no folder"
     told = []
-    for member in members(folder):
+    found = members(folder)
+    for member in found:
         if member.figures is None:
             told.append(f"{member.pid} does not answer: it was killed")
             continue
         counted = ", ".join(f"{member.fates[fate]} {fate}" for fate in FATES)
         told.append(f"{member.pid}: {counted}" + "".join(f", waits for {part}" for part in member.waits_for))
-    if not told:
-        raise Unavailable("workers", "none runs: `eyestream screening run`")
+    if all(member.figures is None for member in found):
+        raise Unavailable("workers", "; ".join([*told, "none runs: `eyestream screening run`"]))
     return "; ".join(told)
