@@ -252,5 +252,15 @@ def test_the_command_line_starts_tells_restarts_and_ends(tmp_path: Path):
     assert "stopped" in run("status", code=1)
 
 
+def test_starting_one_part_hides_none_that_runs(tmp_path: Path, model_repository: Path):
+    state = tmp_path / "state"
+    with Stack(state, model_repository=model_repository, parts=("redis",)) as stack:
+        url = stack.up().redis_url
+        Stack(state, model_repository=model_repository, parts=()).up()
+        assert Endpoints.read(state).redis_url == url
+        assert {part.name: part.state for part in Stack.reopen(state).status()} == {"redis": "running"}
+    assert Stack(state, model_repository=model_repository, parts=()).up() == Endpoints()
+
+
 def test_endpoints_are_read_from_the_state_folder(stack: Stack, endpoints: Endpoints):
     assert Endpoints.read(stack.state) == endpoints

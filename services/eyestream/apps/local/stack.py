@@ -71,6 +71,7 @@ class Stack:
             raise Misconfigured(
                 f"the local stack has no part {', '.join(map(str, unknown))}; it has {', '.join(PARTS)}"
             )
+        self._built_in = built_in
         self._together = [built_in[part] for part in parts if isinstance(part, str)]
         self._after = [part for part in parts if not isinstance(part, str)]
         self._parts = {part.name: part for part in [*self._together, *self._after]}
@@ -108,7 +109,7 @@ class Stack:
             wanted = [port for part in self._parts.values() for port in part.ports]
             running = [part for part in self._parts.values() if processes.running(self._record(part.name))]
             ports.keep(self._ports, wanted, in_use=[port for part in running for port in part.ports])
-            built_in = [part.name for part in self._together]
+            built_in = [part.name for part in self._standing()]
             write_text(self.state / _SETTINGS, json.dumps({**self._settings, "parts": built_in}, indent=2) + "\n")
             started: list[Part] = []
             try:
@@ -138,8 +139,10 @@ class Stack:
             self._down(say)
 
     def status(self) -> list[PartStatus]:
-        """How each part is now, found out by using it."""
-        return [self._status(part) for part in self._parts.values()]
+        """How each part is now, found out by using it; of a part that this Stack was not given, its process alone."""
+        records = [command.with_name(_RECORD) for command in _by_start(self.state / "run")]
+        others = [record for record in records if record.exists() and record.parent.name not in self._parts]
+        return [*(self._status(part) for part in self._parts.values()), *map(self._status_unasked, others)]
 
     def start(self, part: str, progress: Progress | None = None) -> None:
         """Start one part again with the same data and port, and return once it was really used. Raises like `up`."""
@@ -248,6 +251,20 @@ class Stack:
         state = "running" if reason is None else "not ready"
         return PartStatus(part.name, state, process.pid, self.log(part.name), addresses, reason or "")
 
+    def _status_unasked(self, record: Path) -> PartStatus:
+        name, process = record.parent.name, processes.running(record)
+        if process is None:
+            return PartStatus(name, "died", None, self.log(name), {})
+        return PartStatus(name, "running", process.pid, self.log(name), {}, "its process alone was looked at")
+
+    def _standing(self) -> list[Part]:
+        """The built-in parts of this Stack, and those that run beside it: starting one hides no other."""
+        return [
+            part
+            for name, part in self._built_in.items()
+            if name in self._parts or processes.running(self._record(name))
+        ]
+
     def _part(self, name: str) -> Part:
         if name not in self._parts:
             raise Misconfigured(f"this stack has no part {name}; it has {', '.join(self._parts)}")
@@ -272,7 +289,7 @@ class Stack:
     def _all_endpoints(self) -> Endpoints:
         kept = ports.read(self._ports)
         fields: dict[str, str] = {}
-        for part in self._parts.values():
+        for part in [*self._standing(), *self._after]:
             if all(name in kept for name in part.ports):
                 fields |= part.endpoints(kept)
         return dataclasses.replace(Endpoints(), **fields)

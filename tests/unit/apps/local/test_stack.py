@@ -160,8 +160,18 @@ def test_a_stack_is_opened_again_as_it_was_started(state: Path, tmp_path: Path):
         Stack.reopen(state)
     Stack(state, model_repository=tmp_path, parts=(Server(),), partitions=7).up()
     reopened = Stack.reopen(state)
-    assert reopened.status() == []
     assert reopened.endpoints == make(state).endpoints
+
+
+def test_the_status_tells_of_parts_this_stack_was_never_given_too(state: Path):
+    stack = make(state)
+    stack.up()
+    reopened = Stack.reopen(state)
+    assert states(reopened) == {"server": "running"}
+    stack.kill("server")
+    assert states(reopened) == {"server": "died"}
+    stack.down()
+    assert states(reopened) == {}
 
 
 def test_data_survive_unless_fresh(state: Path):
