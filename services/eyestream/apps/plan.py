@@ -12,7 +12,7 @@ from rich.table import Table
 from eyestream.planning import bench
 from eyestream.planning import costs as costs_module
 from eyestream.planning.costs import ASSUMED_EFFICIENCY, Costs, Engine
-from eyestream.planning.demand import Demand, usual_megabytes
+from eyestream.planning.demand import HOUR_S, Demand, usual_megabytes
 from eyestream.planning.layout import Layout
 from eyestream.planning.simulation import Outcome, Simulation
 from eyestream.planning.sizing import Keeping, Storage, layout, storage
@@ -77,8 +77,11 @@ def plan(
     console = Console()
     console.print(_assumptions(demand, known, engine, f"{encoder} on {gpu}", load=load))
     console.print(_needed(chosen, storage(demand, known, keeping), keeping, gpu))
-    seconds = min(3600.0, MOST_PICTURES / demand.peak_per_s)
+    seconds = min(HOUR_S, MOST_PICTURES / demand.peak_per_s)
     arrivals = list(demand.exams(seconds, _SEED))
+    if not arrivals:
+        console.print("In the hour that was to be simulated nobody came: so little to do leaves every part idle.")
+        return
     with console.status(f"simulating {seconds / 60:.0f} minutes of the busiest hour"):
         outcome = Simulation(demand, known, engine, chosen).run(arrivals)
     _tell(console, outcome, seconds, plot)

@@ -23,6 +23,9 @@ def costs(record: Mapping[str, Any], model: str) -> Costs:
     pictures: Mapping[str, Mapping[str, float]] = record.get("pictures", {})
     runs: Mapping[str, Mapping[str, Any]] = record.get("runs", {})
     cells = {name: runs[f"{model}, {name}"] for name in pictures if f"{model}, {name}" in runs}
+    if not cells and runs:
+        known = ", ".join(sorted({line.rpartition(", ")[0] for line in runs}))
+        raise Misconfigured(f"the bench's record holds no line with {model}: name another encoder; it has {known}")
     if not all(
         {f"alone: {part}" for part in ("kafka", "decode", "triton", "redis")} <= cell.keys() for cell in cells.values()
     ):

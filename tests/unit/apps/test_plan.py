@@ -47,6 +47,13 @@ def test_more_pictures_need_more_workers(run):
     assert workers(9_000_000) > 8
 
 
+def test_an_hour_in_which_nobody_comes_is_called_so(run):
+    done = run("--pictures-per-day", "1", *SMALL[2:])
+    assert done.exit_code == 0, done.output
+    assert "partitions" in done.output
+    assert "nobody came" in done.output
+
+
 def test_the_hour_is_drawn(run, tmp_path):
     done = run(*SMALL, "--plot", str(tmp_path / "hour.svg"))
     assert done.exit_code == 0, done.output
