@@ -29,7 +29,7 @@ def judge(
     """
     if len(embeddings) != len(batch):
         raise ValueError(f"{len(batch)} pictures were sent to the encoder and {len(embeddings)} embeddings came back")
-    refused = {row: refusal for row, embedding in enumerate(embeddings) if (refusal := _refusal(embedding))}
+    refused = {row: refusal for row, embedding in enumerate(embeddings) if (refusal := refusal_of(embedding))}
     results: dict[int, Screening | Rejected] = dict(refused)
     for name in dict.fromkeys(capture.meta.programme for capture in batch):
         rows = [row for row, capture in enumerate(batch) if capture.meta.programme == name]
@@ -59,7 +59,7 @@ def judge(
     return [results[row] for row in range(len(batch))]
 
 
-def _refusal(embedding: Vectors) -> Rejected | None:
+def refusal_of(embedding: Vectors) -> Rejected | None:
     """Why nothing can be said of such an embedding; None when something can. Zeros would end the batch in `score`."""
     if not np.isfinite(embedding).all():
         return Rejected("embedding-not-finite", _WORTHLESS.format(what="no finite embedding"), stage="encoding")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from eyestream import scoring
-from eyestream.errors import Rejected
+from eyestream.judging import refusal_of
 from eyestream.occlusion import Doubles, Occlusion
 from eyestream.records import Capture, Digest, ImageMeta, Pixels
 from eyestream.web.engine import Engine, EngineRoom, Room
@@ -84,10 +84,9 @@ class LineExplainer:
         while (batch := await self._engines.run(next, batches, None)) is not None:
             embeddings.append(await self._engines.encode(engine, batch))
         vectors = np.concatenate(embeddings)
-        if not np.isfinite(vectors).all():
-            raise Rejected(
-                "embedding-not-finite", "The engine gave no finite embedding for this picture.", stage="encoding"
-            )
+        for vector in vectors:
+            if (refusal := refusal_of(vector)) is not None:
+                raise refusal
         scores = scoring.probabilities(head, vectors, lateralities=[capture.meta.laterality] * len(vectors))
         return Explanation(
             encoder=engine.encoder.spec.digest,

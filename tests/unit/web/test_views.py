@@ -44,6 +44,16 @@ async def heatmap(world, image: str, role: str = "seer"):
     return await world.client(role).get(f"{EXAM}/pictures/{image}/heatmap")
 
 
+@pytest.mark.parametrize("number", [0.0, np.nan], ids=["zeros", "not-finite"])
+async def test_a_picture_of_which_an_engine_says_nothing_has_no_heat_map(explaining, is_problem, monkeypatch, number):
+    async def silent(pixels):
+        return np.full((len(pixels), explaining.line.encoder.spec.dim), number, np.float32)
+
+    monkeypatch.setattr(explaining.line.encoder, "encode", silent)
+    problem = is_problem(await heatmap(explaining, explaining.images[0]), 422, "picture-rejected")
+    assert problem["reason"] in {"embedding-without-direction", "embedding-not-finite"}
+
+
 async def test_a_heat_map_explains_the_very_numbers_that_the_line_stored(explaining):
     results = (await explaining.client().get(EXAM)).json()["results"]
     for result in results:
