@@ -258,12 +258,11 @@ class Stack:
         return PartStatus(name, "running", process.pid, self.log(name), {}, "its process alone was looked at")
 
     def _standing(self) -> list[Part]:
-        """The built-in parts of this Stack, and those that run beside it: starting one hides no other."""
-        return [
-            part
-            for name, part in self._built_in.items()
-            if name in self._parts or processes.running(self._record(name))
-        ]
+        """The built-in parts of this Stack, and those of an earlier `up` that still run: one started hides no other."""
+        kept = self.state / _SETTINGS
+        earlier: list[str] = json.loads(kept.read_text())["parts"] if kept.exists() else []
+        beside = [name for name in earlier if name not in self._parts and processes.running(self._record(name))]
+        return [*self._together, *(self._built_in[name] for name in beside)]
 
     def _part(self, name: str) -> Part:
         if name not in self._parts:

@@ -163,13 +163,14 @@ def test_a_stack_is_opened_again_as_it_was_started(state: Path, tmp_path: Path):
     assert reopened.endpoints == make(state).endpoints
 
 
-def test_the_status_tells_of_parts_this_stack_was_never_given_too(state: Path):
-    stack = make(state)
+@pytest.mark.parametrize("name", ["server", "redis"])
+def test_the_status_tells_of_parts_this_stack_was_never_given_too(state: Path, name: str):
+    stack = make(state, Server(name))
     stack.up()
     reopened = Stack.reopen(state)
-    assert states(reopened) == {"server": "running"}
-    stack.kill("server")
-    assert states(reopened) == {"server": "died"}
+    assert states(reopened) == {name: "running"}
+    stack.kill(name)
+    assert states(reopened) == {name: "died"}
     stack.down()
     assert states(reopened) == {}
 
