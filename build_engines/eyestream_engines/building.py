@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from eyestream.errors import Misconfigured
 from eyestream.records import Digest
 from eyestream_engines import checkpoints, files, gates, proving, publishing, triton_config
 from eyestream_engines.compilers.base import Compiler
@@ -41,11 +42,12 @@ def build(
     """Make, verify and publish the encoder's engine as the model `name`.
 
     Called again with the same checkpoint, description, code and target it does nothing, once the files in place are
-    found whole. Raises Misconfigured when the checkpoint is not the encoder's or an engine is beyond a bound; nothing
-    is published then, and what was there before stays.
+    found whole. Raises Misconfigured when the checkpoint is not the encoder's or changes meanwhile, or an engine is
+    beyond a bound; nothing is published then, and what was there before stays.
     """
     name = name or encoder.name
     files.kind_of(checkpoint)
+    hashed = files.mark(checkpoint)
     digest = files.digest(checkpoint, lambda done, size: told(STEPS[0], done / size))
     identity = identity_of(encoder, digest, compiler)
     with publishing.staging(repository, name) as folder:
@@ -54,6 +56,9 @@ def build(
             return Built(repository / name, kept, fresh=False)
         facts = _make(encoder, checkpoint, digest, folder, compiler=compiler, name=name, told=told)
         told(STEPS[10], 0.0)
+        # Weights are mapped, not loaded: until here they could become others than those that the digest names.
+        if files.mark(checkpoint) != hashed:
+            raise Misconfigured(f"{checkpoint} changed while its engine was built: nothing was published; build again")
         place = publishing.publish(folder, repository, name, facts | {"identity": identity})
         told(STEPS[10], 1.0)
     published = publishing.manifest(repository, name)

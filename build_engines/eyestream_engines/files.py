@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -24,9 +26,23 @@ _ZIP: Final = b"PK\x03\x04"
 _PICKLES: Final = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 _PAGES: Final = (b"<!do", b"<htm", b"<?xm", b"<HTM", b"<!DO")
 _DAMAGED: Final = "{} is a damaged torch file ({}): it was cut short, or is no checkpoint; fetch it again"
+_DAMAGES: Final = (RuntimeError, AssertionError, struct.error)
+"""What torch's reader of tensors raises when it meets bytes that it did not expect, beside Python's usual faults."""
 _LFS: Final = b"version https://git-lfs"
 _HEADER: Final = 8
 _LONGEST_HEADER: Final = 1 << 28
+
+
+def mark(path: Path) -> tuple[int, ...]:
+    """What is another once the file was written again, or one put in its place, and costs no reading.
+
+    Raises Misconfigured when there is none.
+    """
+    try:
+        told = path.stat()
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from None
+    return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
 
 
 def digest(path: Path, progress: Progress = lambda _done, _all: None) -> Digest:
@@ -55,7 +71,7 @@ def read(path: Path) -> Mapping[str, Any]:
     held = _read_torch(path, mapped=kind == "torch")
     if not isinstance(held, Mapping):
         raise Misconfigured(f"{path} holds a {type(held).__name__}, not weights by name: save its state_dict() instead")
-    return held
+    return {str(name): value for name, value in held.items()}
 
 
 def kind_of(path: Path) -> str:
@@ -112,6 +128,8 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 def _read_torch(path: Path, *, mapped: bool) -> Any:
     import torch
 
+    if mapped:
+        _require_stored(path)
     try:
         with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice to ask torch's makers about a pickle that we refuse
@@ -123,8 +141,22 @@ def _read_torch(path: Path, *, mapped: bool) -> Any:
             f"{path} holds more than tensors, and is not opened: a pickle can run any program. {_reason(error)} "
             f"Where you trust its source, save its weights as safetensors on a machine of no importance."
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except (*_DAMAGES, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         raise Misconfigured(_DAMAGED.format(path, _reason(error))) from None
+
+
+def _require_stored(path: Path) -> None:
+    """Refuse compressed tensors: torch maps their bytes as if they were the numbers, and says nothing."""
+    try:
+        with zipfile.ZipFile(path) as held:
+            packed = [part.filename for part in held.infolist() if part.compress_type != zipfile.ZIP_STORED]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise Misconfigured(_DAMAGED.format(path, _reason(error))) from None
+    if named := [name for name in packed if "/data/" in name or name.endswith("/data.pkl")]:  # else a program's text
+        raise Misconfigured(
+            f"{path} was compressed by a zip program ({named[0]}), which torch never does: fetch the file as it was "
+            "published, or pack it again without compression"
+        )
 
 
 def _holds_code(error: pickle.UnpicklingError) -> bool:

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ from eyestream.errors import Misconfigured, Unavailable
 
 MANIFEST: Final = "manifest.json"
 _STAGING: Final = ".building"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+"""Of a model: one folder's, of no other place (`..`, `a/b`), and none that a lock or an old model has (`a.lock`)."""
 _EXCHANGE: Final = 2
 _HERE: Final = -100
 
@@ -30,25 +33,29 @@ _HERE: Final = -100
 def staging(repository: Path, name: str) -> Iterator[Path]:
     """An empty folder to build the model in; gone afterwards. Waits for another build of the same model to end.
 
-    Raises Unavailable when the disk is full, Misconfigured when the repository cannot be written.
+    Raises Unavailable when the disk is full, Misconfigured when the repository cannot be written or no model can have
+    that name.
     """
+    if not _NAME.fullmatch(name):
+        raise Misconfigured(f"no model can be named {name!r}: take up to 63 letters, digits, - and _, no mark first")
     place = repository / _STAGING
     try:
         with _locked(place / f"{name}.lock"):
             folder = place / name
-            shutil.rmtree(folder, ignore_errors=True)
+            _sweep(folder)
             folder.mkdir()
             try:
                 yield folder
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                _sweep(folder)
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise Unavailable(
                 "disk", f"{repository} is full: nothing was published; make room and build again"
             ) from None
-        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR}:
-            raise Misconfigured(f"{repository} cannot be written: {error.strerror}") from None
+        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST}:
+            # What is built may need other folders, a compiler's cache say: the fault is told of the one that has it.
+            raise Misconfigured(f"{error.filename or repository} cannot be written: {error.strerror}") from None
         raise
 
 
@@ -122,10 +129,18 @@ def _exchange(one: Path, other: Path) -> None:
     if call is not None and call(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
         return
     old = one.with_name(f"{one.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    _sweep(old)
     other.rename(old)
     one.rename(other)
-    shutil.rmtree(old, ignore_errors=True)
+    _sweep(old)
+
+
+def _sweep(path: Path) -> None:
+    """Take away a folder, or the file or link that a new model was exchanged with; never where a link leads."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

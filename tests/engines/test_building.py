@@ -216,6 +216,59 @@ def test_a_repository_that_cannot_be_written_is_told(tiny, checkpoint, compiler,
         building.build(tiny, checkpoint, place / "repository", compiler=compiler)
 
 
+@pytest.mark.parametrize("swapped", [True, False])
+def test_a_checkpoint_that_changes_while_it_is_built_is_not_published(
+    tiny, tiny_weights, checkpoint, compiler, tmp_path, swapped
+):
+    """The digest would name weights that the engine has not."""
+    given, other = tmp_path / "given.pth", tmp_path / "other.pth"
+    shutil.copy(checkpoint, given)
+    torch.save({"model": {name: value * 1.01 for name, value in tiny_weights.items()}}, other)
+
+    def told(step, _):
+        if step == STEPS[1]:
+            other.replace(given) if swapped else given.write_bytes(other.read_bytes())
+
+    with pytest.raises(Misconfigured, match="changed while its engine was built"):
+        building.build(tiny, given, tmp_path / "repository", compiler=compiler, told=told)
+    assert not (tmp_path / "repository" / "tiny").exists()
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../other", "a/b", "/tmp/eyestream-nothing", "x.lock", "-x"])
+def test_a_name_that_leads_elsewhere_is_refused_and_takes_nothing_away(tmp_path, name):
+    kept = tmp_path / "repository" / "other" / "config.pbtxt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("another model")
+    with pytest.raises(Misconfigured, match="no model can be named"), publishing.staging(tmp_path / "repository", name):
+        pass
+    assert kept.read_text() == "another model"
+    assert [path.name for path in (tmp_path / "repository").iterdir()] == ["other"]
+
+
+def test_a_fault_elsewhere_is_not_laid_on_the_repository(tmp_path):
+    def build():
+        with publishing.staging(tmp_path, "model"):
+            raise PermissionError(errno.EACCES, "Permission denied", "/home/nobody/.cache")
+
+    with pytest.raises(Misconfigured, match=r"/home/nobody/\.cache cannot be written"):
+        build()
+
+
+def test_a_link_in_the_models_place_gives_way_and_what_it_leads_to_stays(tmp_path):
+    elsewhere, repository = tmp_path / "elsewhere", tmp_path / "repository"
+    elsewhere.mkdir()
+    repository.mkdir()
+    (elsewhere / "config.pbtxt").write_text("of another")
+    (repository / "model").symlink_to(elsewhere)
+    for number in range(2):
+        with publishing.staging(repository, "model") as folder:
+            (folder / "config.pbtxt").write_text(str(number))
+            publishing.publish(folder, repository, "model", {})
+        assert (repository / "model" / "config.pbtxt").read_text() == str(number)
+        assert [path.name for path in repository.iterdir()] == ["model"]
+    assert (elsewhere / "config.pbtxt").read_text() == "of another"
+
+
 def test_a_model_is_exchanged_whole(tmp_path):
     for number in range(2):
         with publishing.staging(tmp_path, "model") as folder:

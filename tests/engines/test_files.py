@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -99,6 +100,33 @@ def test_what_is_no_checkpoint_is_called_by_its_name(tmp_path, content, told):
     path.write_bytes(content)
     with pytest.raises(Misconfigured, match=told):
         files.read(path)
+
+
+def test_an_older_torch_file_is_refused_wherever_it_was_cut(tmp_path):
+    whole, path = tmp_path / "whole.pth", tmp_path / "cut.pth"
+    torch.save({"model": {"w": torch.ones(5, 3)}, "epoch": 300}, whole, _use_new_zipfile_serialization=False)
+    content = whole.read_bytes()
+    for length in range(2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(Misconfigured, match=r"damaged|not opened"):
+            files.read(path)
+
+
+def test_a_torch_file_that_was_compressed_is_refused_and_not_read_as_noise(tmp_path):
+    whole, path = tmp_path / "whole.pth", tmp_path / "packed.pth"
+    torch.save({"w": torch.arange(1000.0)}, whole)
+    with zipfile.ZipFile(whole) as held, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for part in held.namelist():
+            packed.writestr(part, held.read(part))
+        packed.writestr("whole/data/9", np.random.default_rng(0).bytes(8000))
+    with pytest.raises(Misconfigured, match="without compression"):
+        files.read(path)
+
+
+def test_keys_that_are_no_words_are_read_as_words(tmp_path):
+    path = tmp_path / "numbered.pth"
+    torch.save({0: torch.ones(1)}, path)
+    assert list(files.read(path)) == ["0"]
 
 
 def test_a_folder_or_nothing_at_all_is_refused(tmp_path):
