@@ -59,6 +59,58 @@ def test_a_file_without_embeddings_is_refused(tmp_path):
         run("probe", "flair", "--checkpoint", tmp_path / "not.npz", "--embeddings", tmp_path / "not.npz")
 
 
+def spoiled(x):
+    x[4, 7] = np.nan
+    return x
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"embeddings": spoiled}, "not finite numbers, the first in row 4"),
+        ({"embeddings": lambda x: x.astype(np.float64) * 1e300}, "not finite"),
+        ({"embeddings": lambda x: x + 1j}, "not finite"),
+        ({"labels": lambda y: y - 1}, "has labels -1; they are places in classes, 0 to 2"),
+        ({"labels": lambda y: y + 0.5}, "has labels 0.5"),
+        ({"labels": lambda y: np.where(y == 1, np.nan, y)}, "has labels nan"),
+        ({"labels": lambda y: y * 0, "classes": lambda _: np.array(["dry"])}, "needs two or more"),
+        ({"classes": lambda _: np.array(["dry", "", "none"])}, "each with a name"),
+        ({"classes": lambda _: np.array(["œd\u00e8me", "œde\u0300me", "none"])}, "there twice"),
+    ],
+)
+def test_what_no_probe_can_be_fitted_on_is_refused_in_words(tmp_path, labelled, change, told):
+    with np.load(labelled) as stored:
+        arrays = {name: change.get(name, lambda kept: kept)(stored[name]) for name in stored.files}
+    np.savez(labelled, **arrays)
+    with pytest.raises(Misconfigured, match=told):
+        run("probe", "retinavlm", "--checkpoint", labelled, "--embeddings", labelled, "--out", tmp_path / "heads")
+    assert heads_in(tmp_path / "heads") == []
+
+
+def test_labels_of_bytes_are_names_and_not_their_quotation(tmp_path, labelled):
+    with np.load(labelled) as stored:
+        arrays = {name: stored[name] for name in stored.files} | {"classes": np.array([b"dry", b"wet", b"none"])}
+    np.savez(labelled, **arrays)
+    run("probe", "retinavlm", "--checkpoint", labelled, "--embeddings", labelled, "--out", tmp_path / "heads")
+    (head,) = heads_in(tmp_path / "heads")
+    assert [judge.condition for judge in head.judges] == ["dry", "wet", "none"]
+
+
+def test_half_a_file_of_embeddings_and_one_array_alone_are_refused(tmp_path, labelled):
+    half, alone = tmp_path / "half.npz", tmp_path / "alone.npy"
+    half.write_bytes(labelled.read_bytes()[:-100])
+    np.save(alone, np.zeros((3, DIM)))
+    for path in (half, alone):
+        with pytest.raises(Misconfigured, match="does not hold"):
+            run("probe", "retinavlm", "--checkpoint", labelled, "--embeddings", path)
+
+
+def test_a_place_that_takes_no_head_is_told(tmp_path, labelled):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(Misconfigured, match="cannot be written"):
+        run("probe", "retinavlm", "--checkpoint", labelled, "--embeddings", labelled, "--out", tmp_path / "file")
+
+
 def test_the_classifier_of_a_file_becomes_a_head(tmp_path):
     case = Case.open(PARITY / "visionfm_finetuned")
     torch.save(case.file(), tmp_path / "classifier.pth")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
+import zipfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -12,6 +14,10 @@ from eyestream.banks.head import Provenance, ScoreHead
 from eyestream.errors import Misconfigured
 from eyestream.programmes import Programme
 from eyestream_engines.spec import EncoderFile
+
+if TYPE_CHECKING:
+    from eyestream.records import Vectors
+    from eyestream_engines.heads.fewshot import Labels
 
 app = typer.Typer(no_args_is_help=True, help="Make the ScoreHead that scores an encoder's embeddings.")
 
@@ -36,7 +42,7 @@ def text(
     described = EncoderFile.load(encoder)
     zeroshot.wording_of(described)
     read = checkpoints.read(described, checkpoint)
-    asked = Programme.load(programme) if Path(programme).exists() else Programme.builtin(programme)
+    asked = Programme.load(programme) if Path(programme).is_file() else Programme.builtin(programme)
     made = zeroshot.head(described, read.tensors, read.digest, programme=asked, vocabulary=vocabulary)
     _saved(made, output)
 
@@ -75,21 +81,46 @@ def probe(
     from eyestream_engines.heads.classes import named
 
     described = EncoderFile.load(encoder)
-    try:
-        with np.load(embeddings) as stored:
-            support, labels, classes = (stored[name] for name in ("embeddings", "labels", "classes"))
-    except (OSError, ValueError, KeyError) as error:
-        raise Misconfigured(f"{embeddings} does not hold embeddings, labels and classes: {error}") from None
-    if support.ndim != 2 or support.shape[1] != described.output.dim or labels.shape != support.shape[:1]:  # noqa: PLR2004
-        raise Misconfigured(
-            f"{embeddings} holds embeddings {list(support.shape)} and labels {list(labels.shape)}; those of {encoder} "
-            f"are [n, {described.output.dim}] and [n]"
-        )
+    support, labels, classes = _labelled(embeddings, described)
     provenance = Provenance(described.identity(files.digest(checkpoint)), described.preprocessing.digest, kind="probe")
-    told = named([str(label) for label in classes])
-    _saved(fewshot.probe(support.astype(np.float32), labels, told, provenance), output)
+    _saved(fewshot.probe(support, labels, named(classes), provenance), output)
+
+
+def _labelled(path: Path, encoder: EncoderFile) -> tuple[Vectors, Labels, list[str]]:
+    """Labelled embeddings, and the names of their classes; raises Misconfigured for what no probe can be fitted on."""
+    try:
+        with path.open("rb") as file, np.load(file) as stored:
+            support, labels, classes = (stored[name] for name in ("embeddings", "labels", "classes"))
+        # Two spellings of one accent are one name to whoever reads it.
+        names = [unicodedata.normalize("NFC", name).strip() for name in map(str, classes.astype(str).ravel())]
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise Misconfigured(f"{path} does not hold embeddings, labels and classes: {error}") from None
+    if support.ndim != 2 or support.shape[1] != encoder.output.dim or labels.shape != support.shape[:1]:  # noqa: PLR2004
+        raise Misconfigured(
+            f"{path} holds embeddings {list(support.shape)} and labels {list(labels.shape)}; those of {encoder.name} "
+            f"are [n, {encoder.output.dim}] and [n]"
+        )
+    if len(names) < 2 or not all(names):  # noqa: PLR2004 - one class is told from nothing
+        raise Misconfigured(f"{path} names the classes {names}: a probe needs two or more, each with a name")
+    if strange := sorted({str(label) for label in labels if label not in range(len(names))}):
+        raise Misconfigured(
+            f"{path} has labels {', '.join(strange[:3])}; they are places in classes, 0 to {len(names) - 1}"
+        )
+    with np.errstate(over="ignore"):  # what leaves float32 is told below
+        numbers = (
+            support.astype(np.float32) if support.dtype.kind in "fiu" else np.full(support.shape, np.nan, np.float32)
+        )
+    if sick := np.flatnonzero(~np.isfinite(numbers).all(1)).tolist():
+        raise Misconfigured(
+            f"{path} holds {len(sick)} embeddings that are not finite numbers, the first in row {sick[0]}"
+        )
+    return numbers, labels.astype(np.int64), names
 
 
 def _saved(head: ScoreHead, output: Path) -> None:
-    output.mkdir(parents=True, exist_ok=True)
-    typer.echo(f"{head.save(output)}: {len(head.judges)} conditions, {len(head.rows)} rows of {head.dim} numbers")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        path = head.save(output)
+    except OSError as error:
+        raise Misconfigured(f"the head cannot be written to {output}: {error.strerror}") from None
+    typer.echo(f"{path}: {len(head.judges)} conditions, {len(head.rows)} rows of {head.dim} numbers")
