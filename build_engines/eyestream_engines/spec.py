@@ -153,6 +153,12 @@ class Serving(Table):
     instances: Positive = 1
     intra_op_threads: Positive = 1
 
+    @model_validator(mode="after")
+    def _within_the_largest(self) -> Self:
+        if any(size > self.max_batch for size in self.preferred_batches):
+            raise ValueError(f"a preferred batch is larger than max_batch, {self.max_batch}: no engine would take it")
+        return self
+
 
 class Tolerance(Table):
     """Bounds that a build must keep; each is on the worst picture.
@@ -203,20 +209,20 @@ class EncoderFile(Table):
     @classmethod
     def load(cls, name: str) -> EncoderFile:
         """The encoder of that name; raises Misconfigured when there is none or its file does not say all it must."""
+        if name not in names():
+            raise Misconfigured(f"there is no encoder {name!r}; there are: {', '.join(names())}")
         path = SHELF / "encoders" / f"{name}.toml"
-        try:
-            return cls.model_validate(tomllib.loads(path.read_text("utf-8")))
-        except FileNotFoundError:
-            raise Misconfigured(f"there is no encoder {name!r}; there are: {', '.join(names())}") from None
-        except (tomllib.TOMLDecodeError, ValidationError) as error:
-            raise Misconfigured(f"{path}: {error}") from None
+        encoder = cls.read(path)
+        if encoder.name != name:  # a copy that kept it would be published over the one that it was copied from
+            raise Misconfigured(f'{path} describes {encoder.name!r}: write name = "{name}", or call the file otherwise')
+        return encoder
 
     @classmethod
     def read(cls, path: Path) -> EncoderFile:
         """The encoder in a file; raises Misconfigured when it does not say all it must."""
         try:
             return cls.model_validate(tomllib.loads(path.read_text("utf-8")))
-        except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
             raise Misconfigured(f"{path}: {error}") from None
 
     @property

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
@@ -12,10 +14,10 @@ from tritonclient.grpc import model_config_pb2
 from eyestream.decoding import Preprocessing
 from eyestream.errors import Misconfigured
 from eyestream.records import Digest
-from eyestream_engines import triton_config
+from eyestream_engines import spec, triton_config
 from eyestream_engines.cases import NO_ENCODERS, Case, shipped
 from eyestream_engines.heads import parity
-from eyestream_engines.spec import SHELF, EncoderFile
+from eyestream_engines.spec import SHELF, EncoderFile, Serving
 
 REPOSITORY = SHELF.parent / "model_repository"
 NAMES = sorted(path.stem for path in (SHELF / "encoders").glob("*.toml"))
@@ -31,6 +33,26 @@ def test_every_encoder_file_can_be_read_and_bears_its_own_name(name: str) -> Non
 def test_an_unknown_encoder_is_refused_with_the_known_ones() -> None:
     with pytest.raises(Misconfigured, match="eyestream-demo"):
         EncoderFile.load("nobody")
+
+
+@pytest.mark.parametrize("name", ["..", "../parity/octcube_toy/encoder", "x" * 300, ""])
+def test_a_name_is_a_name_and_never_a_path(name: str) -> None:
+    with pytest.raises(Misconfigured, match="there is no encoder"):
+        EncoderFile.load(name)
+
+
+def test_a_copied_description_must_be_given_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its engine would be published over that of the one it was copied from."""
+    (tmp_path / "encoders").mkdir()
+    shutil.copy(SHELF / "encoders" / "flair.toml", tmp_path / "encoders" / "mine.toml")
+    monkeypatch.setattr(spec, "SHELF", tmp_path)
+    with pytest.raises(Misconfigured, match='write name = "mine"'):
+        EncoderFile.load("mine")
+
+
+def test_a_preferred_batch_is_no_larger_than_the_largest() -> None:
+    with pytest.raises(ValueError, match="larger than max_batch, 16"):
+        Serving(max_batch=16, preferred_batches=(8, 32))
 
 
 def test_the_committed_configuration_is_what_the_checkpoint_and_the_file_make() -> None:
