@@ -199,7 +199,7 @@ def trial(
 
     described = EncoderFile.load(encoder)
     asked = trials.Asked(
-        Programme.load(programme) if Path(programme).exists() else Programme.builtin(programme),
+        Programme.load(programme) if Path(programme).is_file() else Programme.builtin(programme),
         vocabulary,
         tuple(label.strip() for label in labels.split(",") if label.strip()),
         head,

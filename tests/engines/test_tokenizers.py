@@ -143,9 +143,11 @@ def test_another_vocabulary_or_none_is_refused(tmp_path: Path) -> None:
     file.write_text("[PAD]\n")
     with pytest.raises(Misconfigured, match="another vocabulary"):
         vocabulary.lines(file, sha256="0" * 64)
-    file.write_bytes(gzip.compress(b"[PAD]\n")[:10])
-    with pytest.raises(Misconfigured, match="cannot be read"):
-        vocabulary.lines(file, sha256="0" * 64)
+    packed = gzip.compress(b"[PAD]\n")
+    for damaged in (packed[:10], packed[:10] + b"\xff" + packed[11:]):
+        file.write_bytes(damaged)
+        with pytest.raises(Misconfigured, match="cannot be read"):
+            vocabulary.lines(file, sha256="0" * 64)
 
 
 def test_ids_and_mask_are_what_torch_reads(words: WordPiece) -> None:

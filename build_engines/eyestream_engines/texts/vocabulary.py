@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from pathlib import Path
 
 from eyestream.errors import Misconfigured
@@ -21,7 +22,7 @@ def lines(path: Path, *, sha256: str) -> list[str]:
     try:
         content = path.read_bytes()
         text = gzip.decompress(content) if content.startswith(_GZIP) else content
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise Misconfigured(f"the vocabulary {path} cannot be read: {error}; it comes with the checkpoint") from None
     text = text.replace(b"\r\n", b"\n")
     found = digest(text)
