@@ -162,6 +162,12 @@ def _faults(repository: str, file: str) -> Iterator[None]:
             f"{_endpoint()} does not answer as it should ({reason[0] if reason else type(error).__name__}). What came "
             f"is kept, fetch again; without a route, fetch {file} of {page} elsewhere, or set HF_ENDPOINT to a mirror",
         ) from None
+    except (ValueError, KeyError, AttributeError, TypeError):  # the hub's library read what no hub sends
+        raise Unavailable(
+            "the model hub",
+            f"{_endpoint()} answers, but not as a hub does: a proxy's login page may stand before it, or HF_ENDPOINT is "
+            f"no hub's address; open {page} in a browser",
+        ) from None
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path.startswith("/api/models/"):
             name = self.path.removeprefix("/api/models/").partition("?")[0]
             card = {"id": name, "sha": COMMIT, "siblings": [], "tags": [], "cardData": {"license": "mit"}}
-            self.answer(200, {"Content-Type": "application/json"}, json.dumps(card).encode())
+            self.answer(200, {"Content-Type": "application/json"}, self.hub.card or json.dumps(card).encode())
         elif "/resolve/" in self.path:
             self.hub.tokens.append(("hub", self.headers.get("Authorization")))
             if self.hub.gated:
@@ -93,6 +93,7 @@ class Hub:
         self.sent = WEIGHTS
         self.size = len(WEIGHTS)
         self.gated = self.missing = False
+        self.card = b""
         self.stall_after = None
         self.drop_after = None
         self.ranges = []
@@ -241,6 +242,15 @@ def test_no_route_to_the_hub_is_told_with_what_to_do(hub, tmp_path):
     assert status == 1
     assert "the model hub is unavailable" in err
     assert "HF_ENDPOINT" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("card", [b"<html>log in here</html>", b"[]", b"{}"])
+def test_a_login_page_in_the_hubs_place_is_told(hub, tmp_path, card):
+    hub.card = card
+    status, _, err = fetch(tmp_path, hub.port, "urfound")
+    assert status == 1
+    assert "not as a hub does: a proxy's login page" in err
     assert "Traceback" not in err
 
 

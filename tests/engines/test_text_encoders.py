@@ -100,6 +100,14 @@ def test_a_text_of_two_classes_that_pad_it_differently_is_refused():
     assert lengths_of(wording(padding="class"), words, [["ab", "abcd"], ["ab", "dcba"]])["ab"] == 6
 
 
+@pytest.mark.parametrize("padding", ["class", "call"])
+@pytest.mark.parametrize(("text", "told"), [("ab " * 30, "shorten it"), ("\u200b", "nothing that this text tower")])
+def test_a_phrase_that_cannot_be_read_whole_is_refused_in_words(padding, text, told):
+    words = WordPiece(VOCABULARY, lower=True)
+    with pytest.raises(Misconfigured, match=f"phrase of the programme: .*{told}"):
+        lengths_of(wording(padding=padding, context=20), words, [["ab", text]])
+
+
 def test_a_programme_is_asked_in_the_models_own_template_and_scale():
     programme = Programme.builtin("demo")
     flair = EncoderFile.load("flair").wording

@@ -87,7 +87,8 @@ def tokenizer_of(wording: Wording, file: Path) -> Tokenizer:
 def lengths_of(wording: Wording, tokenizer: Tokenizer, classes: Iterable[Sequence[str]]) -> dict[str, int]:
     """How far the model's authors pad each text of these classes.
 
-    Raises Misconfigured for a text of two classes whose longest differ: it would need two vectors.
+    Raises Misconfigured for a text that the tower cannot read whole, and for one of two classes whose longest differ: it
+    would need two vectors.
     """
     groups = [list(texts) for texts in classes]
     if wording.padding == "call":
@@ -96,7 +97,10 @@ def lengths_of(wording: Wording, tokenizer: Tokenizer, classes: Iterable[Sequenc
     for texts in groups:
         width = wording.context
         if wording.padding != "context":
-            width = tokenise(tokenizer, texts, context=wording.context).ids.shape[1]
+            try:
+                width = tokenise(tokenizer, texts, context=wording.context).ids.shape[1]
+            except ValueError as error:
+                raise Misconfigured(f"the text tower cannot read a phrase of the programme: {error}") from None
         for text in texts:
             if found.setdefault(text, width) != width:
                 raise Misconfigured(
