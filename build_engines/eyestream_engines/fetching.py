@@ -165,8 +165,8 @@ def _faults(repository: str, file: str) -> Iterator[None]:
     except (ValueError, KeyError, AttributeError, TypeError):  # the hub's library read what no hub sends
         raise Unavailable(
             "the model hub",
-            f"{_endpoint()} answers, but not as a hub does: a proxy's login page may stand before it, or HF_ENDPOINT is "
-            f"no hub's address; open {page} in a browser",
+            f"{_endpoint()} answers, but not as a hub does: a proxy's login page may stand before it, or HF_ENDPOINT "
+            f"may be no hub's address; open {page} in a browser",
         ) from None
 
 

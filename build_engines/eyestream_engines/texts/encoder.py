@@ -87,8 +87,8 @@ def tokenizer_of(wording: Wording, file: Path) -> Tokenizer:
 def lengths_of(wording: Wording, tokenizer: Tokenizer, classes: Iterable[Sequence[str]]) -> dict[str, int]:
     """How far the model's authors pad each text of these classes.
 
-    Raises Misconfigured for a text that the tower cannot read whole, and for one of two classes whose longest differ: it
-    would need two vectors.
+    Raises Misconfigured for a text that the tower cannot read whole, and for one of two classes whose longest differ:
+    it would need two vectors.
     """
     groups = [list(texts) for texts in classes]
     if wording.padding == "call":
