@@ -48,7 +48,10 @@ _DAY_S: Final = 86_400.0
 def keygen(key: options.Key = None) -> None:
     """Make this site's key, which turns patients' numbers into pseudonyms. Back it up; never send it anywhere."""
     path = options.key_path(key)
-    create_key(path)
+    try:
+        create_key(path)
+    except OSError as error:
+        raise Misconfigured(f"the key cannot be written to {path} ({error.strerror}): name another --key") from None
     typer.echo(f"Wrote {path}. Whoever has it can link pseudonyms to patients: back it up where only you can read it.")
 
 

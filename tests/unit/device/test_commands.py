@@ -137,6 +137,9 @@ def test_a_key_is_made_once(tmp_path):
     path = str(tmp_path / "new.key")
     assert CliRunner().invoke(commands, ["keygen", "--key", path]).exit_code == 0
     assert isinstance(CliRunner().invoke(commands, ["keygen", "--key", path]).exception, Misconfigured)
+    nowhere = CliRunner().invoke(commands, ["keygen", "--key", f"{path}/below"])
+    assert isinstance(nowhere.exception, Misconfigured)
+    assert "--key" in str(nowhere.exception)
 
 
 def test_kafkas_options_have_their_types_and_secrets_come_from_files(tmp_path):

@@ -13,6 +13,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from eyestream.errors import Misconfigured
+
 
 def default_cache() -> Path:
     """Where this user's caches belong: $XDG_CACHE_HOME/eyestream, else ~/.cache/eyestream."""
@@ -24,10 +26,18 @@ def default_cache() -> Path:
 def locked(file: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold an exclusive lock while in the block; the kernel frees it when a holder dies.
 
-    Waits for another holder as long as it takes, after calling `waiting` once.
+    Waits for another holder as long as it takes, after calling `waiting` once. Raises Misconfigured where the file
+    cannot be written.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as handle:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        opened = file.open("a")
+    except OSError as error:
+        raise Misconfigured(
+            f"nothing can be written into {file.parent} ({error.strerror}): let this user write there, or name another "
+            "folder, of a stack with --state, of the downloads with XDG_CACHE_HOME"
+        ) from None
+    with opened as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -295,7 +295,6 @@ class Stack:
 
     @contextlib.contextmanager
     def _lock(self, say: Progress) -> Iterator[None]:
-        self.state.mkdir(parents=True, exist_ok=True)
         with locked(self.state / "lock", waiting=lambda: say("stack", "waiting for another command on this stack")):
             yield
 

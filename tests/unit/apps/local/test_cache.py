@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from eyestream.apps.local import cache
+from eyestream.errors import Misconfigured
 
 
 def silent(line: str) -> None:
@@ -71,3 +72,9 @@ def test_the_desktops_rule_for_caches_is_followed(monkeypatch: pytest.MonkeyPatc
     assert cache.default_cache() == tmp_path / "eyestream"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache.default_cache() == Path.home() / ".cache" / "eyestream"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(Misconfigured, match=r"file/cache .*--state.*XDG_CACHE_HOME"):
+        cache.entry(tmp_path / "file" / "cache", "kafka-1", lambda _: None, say=silent)
