@@ -33,6 +33,13 @@ def summarise(conductor: Conductor, *, interrupted: bool = False) -> dict[str, A
         faults.append(f"{unsent} pictures were never taken")
     if waiting := counts["spooled"] - counts["sent"]:
         faults.append(f"{waiting} pictures were still in a spool at the end, or had no acknowledgement")
+    asked_for = (("pictures", scenario.cameras), ("batches", scenario.triton), ("sessions", scenario.readers))
+    # Chance may give a low rate no arrival at all, and a test of nothing must not look like one that went well.
+    faults += [
+        f"no {name} were planned: raise the rate, or --seconds"
+        for name, part in asked_for
+        if part and not planned[name]
+    ]
     for name, ended in (("batches", counts["batches"]), ("sessions", counts["sessions"])):
         if missing := planned[name] - ended:
             faults.append(f"{missing} {name} of {planned[name]} had no end")

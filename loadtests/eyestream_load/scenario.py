@@ -122,7 +122,7 @@ class Scenario(_Part):
                 continue
             if part.rate[-1][0] > self.seconds:
                 raise ValueError(f"{name}.rate goes on after the end ({self.seconds:g} s)")
-            if not 0 < total(part.rate, self.seconds) <= MAX_IN_ALL:
+            if not 1 <= total(part.rate, self.seconds) <= MAX_IN_ALL:
                 raise ValueError(f"{name}.rate must give between 1 and {MAX_IN_ALL} arrivals")
         if self.cameras and self.photographs.distinct < self.cameras.pictures_per_exam:
             raise ValueError("an exam shows no photograph twice: give photographs.distinct more of them")

@@ -49,6 +49,14 @@ def test_a_picture_that_was_never_read_is_lost(conductor):
     assert not report.good(summary)
 
 
+def test_a_test_in_which_nothing_came_is_not_good(conductor):
+    conductor.planned["pictures"] = 0
+    conductor.books.counts.clear()
+    summary = report.summarise(conductor)
+    assert summary["faults"] == ["no pictures were planned: raise the rate, or --seconds"]
+    assert not report.good(summary)
+
+
 @pytest.mark.parametrize(
     ("count", "by"),
     [("contradicted", 1), ("spooled", -1), ("sent", -1), ("batches failed", 1), ("sessions failed", 1)],

@@ -70,6 +70,7 @@ def test_a_file_that_is_no_toml_is_told_of(tmp_path):
         ([[0, -1]], "cannot be negative"),
         ([[0, 1], [11, 1]], "goes on after the end"),
         ([[0, 0]], "arrivals"),
+        ([[0, 0.01]], "arrivals"),
         ([[0, 1e9]], "arrivals"),
     ],
 )
