@@ -28,6 +28,8 @@ from measuring import Rate
 from rich.console import Console
 from tables import Table, line_tables
 
+from eyestream.apps.local.processes import ending_on_sigterm
+
 ROOT: Final = Path(__file__).parent.parent
 RESULTS: Final = Path(__file__).parent / "results"
 PAGE: Final = ROOT / "docs" / "figures.md"
@@ -142,6 +144,7 @@ def reading(reads: int) -> Table:
     return table
 
 
+@ending_on_sigterm()
 def main() -> None:
     """Measure what was asked for and say it."""
     given, console, began = options(), Console(), time.monotonic()

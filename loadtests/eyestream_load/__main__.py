@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from eyestream.apps.local.processes import inherited_environment
+from eyestream.apps.local.processes import ending_on_sigterm, inherited_environment
 from eyestream.errors import EyestreamError, Unavailable
 from eyestream_load import options, page, report
 from eyestream_load import scenario as scenarios
@@ -36,6 +36,7 @@ _RESULTS: Final = (
 )
 
 
+@ending_on_sigterm()
 def load(
     scenario: Annotated[
         str, typer.Argument(help=f"One of {', '.join(scenarios.available())}, or a TOML file of yours.")

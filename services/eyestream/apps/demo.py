@@ -20,6 +20,7 @@ from eyestream import settings as settings_module
 from eyestream.apps import bank, demo_pictures, redrive, results_tables
 from eyestream.apps.kafka import kafka_options
 from eyestream.apps.local import Stack
+from eyestream.apps.local.processes import ending_on_sigterm
 from eyestream.apps.local.worker import MEMBERS, Worker, settings_of
 from eyestream.apps.members import members
 from eyestream.apps.trial import BANKS, PROGRAMME, REPOSITORY, Trial, score_table, warning
@@ -40,6 +41,7 @@ PATTERN: Final = "{exam}_{laterality}_{field}"
 PHOTOGRAPHS: Final = Path("examples/photographs")
 
 
+@ending_on_sigterm()
 def demo(
     *,
     state: Annotated[Path, typer.Option(help="Folder of the demonstration's own stack.")] = Path(".eyestream/demo"),

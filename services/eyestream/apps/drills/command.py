@@ -14,12 +14,14 @@ from rich.table import Table
 from eyestream.apps.drills.accounts import Account
 from eyestream.apps.drills.ground import Ground
 from eyestream.apps.drills.scenarios import SCENARIOS, Scenario, chosen
+from eyestream.apps.local.processes import ending_on_sigterm
 from eyestream.errors import Unavailable
 
 FEWEST: Final = 100
 """Pictures of one scenario: fewer are screened before anything can be broken."""
 
 
+@ending_on_sigterm()
 def drill(
     *,
     pictures: Annotated[int, typer.Option(help="Pictures of all scenarios together.")] = 6000,

@@ -12,7 +12,7 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -63,6 +63,19 @@ def spawn(command: Command, *, record: Path, log: Path) -> None:
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
     )
+
+
+@contextlib.contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """SIGTERM meanwhile ends this program as Ctrl-C does, so that what it started is ended on the way out.
+
+    For programs that start processes which would outlive them. In the main thread only.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def inherited_environment() -> Mapping[str, str]:

@@ -124,6 +124,13 @@ def test_a_halted_process_ends_in_an_orderly_way_too(record: Path):
     assert processes.stop(record, within_s=10)
 
 
+def test_sigterm_ends_a_program_as_ctrl_c_does_and_only_meanwhile():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), processes.ending_on_sigterm():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_stopping_what_was_never_started_does_nothing(record: Path):
     assert processes.stop(record, within_s=1)
 
