@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from eyestream.errors import EyestreamError
+from eyestream.errors import EyestreamError, Misconfigured
 from eyestream_engines import joining
 from eyestream_engines.gpu.commands import gpu
 from eyestream_engines.heads import commands
@@ -152,6 +153,8 @@ def build(
     from eyestream_engines import building, compilers, gates
     from eyestream_engines.steps import STEPS
 
+    if compute is not None and (compiler != "tensorrt-rtx" or not re.fullmatch(r"\d+\.\d", compute)):
+        raise Misconfigured(f"--compute {compute}: give a capability such as 8.9, and --compiler tensorrt-rtx with it")
     torch.set_num_threads(threads)
     described = EncoderFile.load(encoder)
     chosen = compilers.choose(compiler, compute=compute)

@@ -57,6 +57,13 @@ def test_build_refuses_a_file_that_is_no_checkpoint(tmp_path):
         run("build", "retfound-green", "--checkpoint", path, "--output", tmp_path, "--compiler", "onnxruntime")
 
 
+@pytest.mark.parametrize(("compiler", "compute"), [("onnxruntime", "8.9"), ("auto", "8.9"), ("tensorrt-rtx", "ada")])
+def test_a_capability_that_nothing_would_be_compiled_for_is_refused_at_once(tmp_path, compiler, compute):
+    with pytest.raises(Misconfigured, match=f"--compute {compute}: give a capability"):
+        run("build", "eyestream-demo", "--output", tmp_path, "--compiler", compiler, "--compute", compute)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_weights_that_are_not_ours_to_ship_must_be_named(tmp_path):
     with pytest.raises(Misconfigured, match=r"not ours to ship: https://huggingface\.co"):
         run("build", "retfound-cfp", "--output", tmp_path, "--compiler", "onnxruntime")
