@@ -19,6 +19,8 @@ Object = dict[str, Any]
 
 ADMINISTRATORS: Final = ("system:masters",)
 _COMMAND_S: Final = 300.0
+_ANSWER_S: Final = 120.0
+"""A server whose pages a full machine has dropped answers after half a minute."""
 
 
 class Failed(Exception):
@@ -69,7 +71,7 @@ class Api:
     """Plain requests to the API server; each raises httpx.HTTPStatusError with the server's message."""
 
     def __init__(self, url: str, context: ssl.SSLContext) -> None:
-        self._client = httpx.Client(base_url=url, verify=context, timeout=30, trust_env=False)
+        self._client = httpx.Client(base_url=url, verify=context, timeout=_ANSWER_S, trust_env=False)
 
     def close(self) -> None:
         """Let the connections go."""
