@@ -52,7 +52,8 @@ def build(
     identity = identity_of(encoder, digest, compiler)
     with publishing.staging(repository, name) as folder:
         kept = publishing.manifest(repository, name)
-        if kept is not None and kept.get("identity") == identity and publishing.intact(repository, name):
+        same = kept is not None and (kept.get("name"), kept.get("identity")) == (name, identity)
+        if kept is not None and same and publishing.intact(repository, name):
             return Built(repository / name, kept, fresh=False)
         facts = _make(encoder, checkpoint, digest, folder, compiler=compiler, name=name, told=told)
         told(STEPS[10], 0.0)

@@ -25,6 +25,8 @@ MANIFEST: Final = "manifest.json"
 _STAGING: Final = ".building"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 """Of a model: one folder's, of no other place (`..`, `a/b`), and none that a lock or an old model has (`a.lock`)."""
+_LOCKLESS: Final = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
+"""What shared file systems without locks answer; there the chart's scripts see to it that one pod builds."""
 _EXCHANGE: Final = 2
 _HERE: Final = -100
 
@@ -109,7 +111,11 @@ def _locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as held, contextlib.suppress(FileNotFoundError):
             lock = held.enter_context(path.open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in _LOCKLESS:
+                    raise
             if os.path.samestat(os.fstat(lock.fileno()), path.stat()):  # else its holder took it away meanwhile
                 kept = held.pop_all()
                 break

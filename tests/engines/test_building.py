@@ -103,6 +103,14 @@ def test_a_damaged_model_is_built_anew(tiny, checkpoint, compiler, repository, t
     assert graph.read_bytes() == whole
 
 
+def test_a_copy_under_another_name_is_built_anew_for_its_configuration_names_the_first(
+    tiny, checkpoint, compiler, repository, tmp_path
+):
+    shutil.copytree(repository / "tiny", tmp_path / "copy")
+    assert building.build(tiny, checkpoint, tmp_path, compiler=compiler, name="copy").fresh
+    assert 'name: "copy"' in (tmp_path / "copy" / "config.pbtxt").read_text()
+
+
 def test_another_checkpoint_replaces_the_model_and_leaves_nothing_else(
     tiny, tiny_weights, compiler, repository, tmp_path
 ):
@@ -232,6 +240,19 @@ def test_a_checkpoint_that_changes_while_it_is_built_is_not_published(
     with pytest.raises(Misconfigured, match="changed while its engine was built"):
         building.build(tiny, given, tmp_path / "repository", compiler=compiler, told=told)
     assert not (tmp_path / "repository" / "tiny").exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_takes_a_model(tmp_path, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(publishing.fcntl, "flock", refuse)
+    with publishing.staging(tmp_path, "model") as folder:
+        (folder / "config.pbtxt").write_text("")
+        publishing.publish(folder, tmp_path, "model", {})
+    assert publishing.intact(tmp_path, "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../other", "a/b", "/tmp/eyestream-nothing", "x.lock", "-x"])
