@@ -79,6 +79,17 @@ def test_only_who_holds_the_cluster_s_token_may_use_its_dashboard(site: Site):
         assert site.plane.api.exists(f"{site.path}/secrets/{secret['name']}")
 
 
+def test_a_node_with_a_worker_can_be_drained_and_no_second_one_meanwhile(site: Site):
+    site.install("ray", {**VALUES, "ray": {"autoscaling": False}}, HOOKS_ONLY)
+    path = f"/apis/policy/v1/namespaces/{site.name}/poddisruptionbudgets/{NAME}-workers"
+
+    def allowed() -> int:
+        return int(site.plane.api.get(path).get("status", {}).get("disruptionsAllowed", 0))
+
+    wait_until(lambda: allowed() == 1, lambda: f"one of three may go: {site.plane.api.get(path)} {said(site)}")
+    assert not [what for what in said(site) if "scale subresource" in what]
+
+
 def nodes(site: Site, kind: str) -> list[Object]:
     """Ray's pods of a kind, `head` or `worker`."""
     return list(site.plane.api.pods(site.name, f"ray.io/node-type={kind}"))
