@@ -95,6 +95,11 @@ def _make(
     told(STEPS[3], 0.0)
     pixels = gates.pictures(encoder.input)
     expected = proving.reference(encoder, network, pixels)
+    if expected.shape[1] != encoder.output.dim:  # Triton would be promised what no answer is
+        raise Misconfigured(
+            f"the network of {encoder.name} gives {expected.shape[1]} numbers, and its description says "
+            f"{encoder.output.dim}: correct output.dim in its file"
+        )
     work = folder / "work"
     readings += proving.graphs(encoder, network, work=work, pixels=pixels, expected=expected, told=told)
     backend, file = compiler.triton

@@ -79,6 +79,8 @@ def kind_of(path: Path) -> str:
     try:
         if path.is_dir():
             raise Misconfigured(f"{path} is a folder: name the checkpoint file inside it")
+        if path.exists() and not path.is_file():  # to open a pipe may wait for ever, and it can be read only once
+            raise Misconfigured(f"{path} is a pipe or a device: save the checkpoint to a file first")
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(64)

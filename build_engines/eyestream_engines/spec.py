@@ -115,6 +115,8 @@ class Input(Table):
     def _one_of_each(self) -> Self:
         if len(self.mean) != len(self.std):
             raise ValueError("there must be a deviation for every mean")
+        if min(self.std) <= 0:
+            raise ValueError("a deviation must be above 0, for pixels are divided by it")
         return self
 
     @property

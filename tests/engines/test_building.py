@@ -150,6 +150,14 @@ def test_an_engine_that_answers_something_else_is_not_published(tiny, checkpoint
     assert not (tmp_path / "tiny").exists()
 
 
+def test_a_description_of_another_length_is_not_published(tiny, checkpoint, compiler, tmp_path):
+    """Its configuration would promise vectors that Triton's answers are not."""
+    wrong = tiny.model_copy(update={"output": tiny.output.model_copy(update={"dim": 7})})
+    with pytest.raises(Misconfigured, match=r"gives 32 numbers, and its description says 7: correct output\.dim"):
+        building.build(wrong, checkpoint, tmp_path, compiler=compiler)
+    assert not (tmp_path / "tiny").exists()
+
+
 def test_another_encoders_file_leaves_nothing_behind(tiny, compiler, tmp_path):
     path = tmp_path / "other.pth"
     torch.save({"fc.weight": torch.ones(2, 2)}, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import pickle
 import zipfile
 
@@ -134,6 +135,9 @@ def test_a_folder_or_nothing_at_all_is_refused(tmp_path):
         files.read(tmp_path)
     with pytest.raises(Misconfigured, match="cannot be read"):
         files.read(tmp_path / "none.pth")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Misconfigured, match="a pipe or a device"):
+        files.read(tmp_path / "pipe")
 
 
 def test_a_file_that_holds_no_names_is_refused(tmp_path):

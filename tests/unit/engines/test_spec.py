@@ -17,7 +17,7 @@ from eyestream.records import Digest
 from eyestream_engines import spec, triton_config
 from eyestream_engines.cases import NO_ENCODERS, Case, shipped
 from eyestream_engines.heads import parity
-from eyestream_engines.spec import SHELF, EncoderFile, Serving
+from eyestream_engines.spec import SHELF, EncoderFile, Input, Serving
 
 REPOSITORY = SHELF.parent / "model_repository"
 NAMES = sorted(path.stem for path in (SHELF / "encoders").glob("*.toml"))
@@ -48,6 +48,11 @@ def test_a_copied_description_must_be_given_its_own_name(tmp_path: Path, monkeyp
     monkeypatch.setattr(spec, "SHELF", tmp_path)
     with pytest.raises(Misconfigured, match='write name = "mine"'):
         EncoderFile.load("mine")
+
+
+def test_pixels_are_never_divided_by_nothing() -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        Input(height=8, width=8, mean=(0.5, 0.5, 0.5), std=(0.2, 0.0, 0.2))
 
 
 def test_a_preferred_batch_is_no_larger_than_the_largest() -> None:
