@@ -123,7 +123,10 @@ def play(
     try:
         for number, command in enumerate(commands):
             with (folder / ("locust.log" if number == 0 else f"locust-worker-{number}.log")).open("wb") as log:
-                processes.append(subprocess.Popen(command, env=told, stdout=log, stderr=log))
+                # A session of its own, for Ctrl-C would come beside our SIGTERM and the second cut short what the first
+                # began.
+                process = subprocess.Popen(command, env=told, stdout=log, stderr=log, start_new_session=True)
+                processes.append(process)
         with Memory(ground.parts, ground.stack.pids) as memory:
             for process in processes:
                 process.wait(max(1.0, deadline - time.monotonic()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import signal
 import sys
 from typing import Any, Final
 
@@ -46,6 +47,7 @@ class Shape(LoadTestShape):
 def set_up(environment: Environment, runner: Any, **_: Any) -> None:
     """Make this process's part, before any user is."""
     asked = environment.parsed_options
+    signal.signal(signal.SIGTERM, _leave)
     if not isinstance(runner, WorkerRunner) and not getattr(asked, "headless", False):
         sys.exit(
             "load test: give --headless; the schedule begins once, and a page with a start button could begin it again"
@@ -115,6 +117,12 @@ def listen() -> None:
         (events.quit, tell),
     ):
         hook.add_listener(listener)  # type: ignore[no-untyped-call]
+
+
+def _leave(*_: Any) -> None:
+    """End in order at the first SIGTERM: Locust hears it only once the shape is over, and would leave files behind."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _asked(plan: Scenario, environment: Environment, given: options.Options) -> Scenario:

@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -165,6 +166,27 @@ def test_the_chart_s_job_counts_what_a_line_that_does_not_answer_lost_and_fails(
     assert planned > 30
     assert ended.stdout.strip().splitlines()[-1] == f"load: 0 pictures, lost {planned}, p95 – s, – pictures/s"
     assert ended.returncode == 1
+
+
+def test_a_test_that_is_told_to_end_says_what_it_has_and_leaves_no_files(ground: Ground, tmp_path: Path):
+    file, out, scratch = tmp_path / "mine.toml", tmp_path / "out", tmp_path / "scratch"
+    scratch.mkdir()
+    file.write_text(PICTURES_ALONE.format(patience=90).replace("seconds = 4", "seconds = 300"))
+    argv = [sys.executable, "-m", "locust", "--headless", "--locustfile", str(ROOT / "loadtests/locustfile.py")]
+    told = {**inherited_environment(), **ground.environment(), "TMPDIR": str(scratch)}
+    told |= {"LOAD_SCENARIO": str(file), "LOAD_OUT": str(out)}
+    with (tmp_path / "locust.log").open("wb") as log:
+        process = subprocess.Popen(argv, cwd=ROOT, env=told, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 120
+        while "cameras ready" not in said(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(120) == 1, said(tmp_path)
+    finally:
+        process.kill()
+    assert "the test was interrupted" in json.loads((out / "summary.json").read_text())["faults"]
+    assert not list(scratch.glob("eyestream-load-*"))
 
 
 def test_a_scenario_that_is_none_ends_before_anything_starts():
