@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class Case:
             facts = json.loads((folder / "keys.json").read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise Misconfigured(f"{folder} is not a parity case: keys.json: {error}") from None
+        if not isinstance(facts, dict):
+            raise Misconfigured(f"{folder} is not a parity case: keys.json holds a {type(facts).__name__}")
         return cls(folder.resolve(), seed, facts)
 
     @property
@@ -114,7 +117,10 @@ class Case:
             table = self.facts[names_and_shapes]
         except KeyError:
             raise Misconfigured(f"{self.folder}/keys.json holds no {names_and_shapes}") from None
-        return {key: torch.from_numpy(fill(key, shape, dtype, self.seed)) for key, (shape, dtype) in table.items()}
+        try:
+            return {key: torch.from_numpy(fill(key, shape, dtype, self.seed)) for key, (shape, dtype) in table.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise Misconfigured(f"{self.folder}/keys.json: {names_and_shapes}: {error}") from None
 
     def file(self) -> dict[str, Any]:
         """What the published file holds: the tensors, inside the outer dict where there is one."""
@@ -132,6 +138,8 @@ class Case:
                 return {name: stored[name] for name in stored.files}
         except FileNotFoundError:
             raise Misconfigured(f"{path} does not exist: the original's numbers for seed {self.seed}") from None
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise Misconfigured(f"{path} cannot be read ({error}): fetch the case again") from None
 
 
 def shipped() -> Iterator[Case]:

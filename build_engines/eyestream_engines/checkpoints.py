@@ -52,9 +52,12 @@ class Fit:
 
 def read(encoder: EncoderFile, path: Path, *, progress: files.Progress = lambda _done, _all: None) -> Weights:
     """The encoder's weights from a file; raises Misconfigured with every fault at once, and the format it rather is."""
-    held = files.read(path)
-    weights = select(encoder, held, source=str(path))
-    return Weights(weights, encoder.identity(files.digest(path, progress)))
+    hashed = files.mark(path)
+    digest = files.digest(path, progress)
+    weights = select(encoder, files.read(path), source=str(path))
+    if files.mark(path) != hashed:
+        raise Misconfigured(f"{path} changed while it was read: try again once it is whole")
+    return Weights(weights, encoder.identity(digest))
 
 
 def select(encoder: EncoderFile, held: Mapping[str, Any], *, source: str = "the checkpoint") -> dict[str, Tensor]:
@@ -65,6 +68,11 @@ def select(encoder: EncoderFile, held: Mapping[str, Any], *, source: str = "the 
         raise Misconfigured(f"{source} is not a checkpoint of {encoder.name}.\n{faults(fit)}\n{_closest(held, fit)}")
     wanted = family_of(encoder).expected(encoder)
     used = {name: _number(value) for name, value in found.items() if name in wanted and wanted[name].use != "ignored"}
+    if strange := [f"{name} ({_kind(value)})" for name, value in used.items() if not _plain(value)]:
+        raise Misconfigured(
+            f"{source} holds numbers of kinds that no published format has: {', '.join(_grouped(strange))}. "
+            f"Save the weights as they were trained, neither quantised nor sparse."
+        )
     if sick := [name for name, value in used.items() if value.is_floating_point() and not value.isfinite().all()]:
         raise Misconfigured(f"{source} holds numbers that are not finite, in: {', '.join(_grouped(sick))}")
     return used
@@ -128,6 +136,18 @@ def _renamed(inner: Mapping[str, Any], encoder: EncoderFile) -> Iterator[tuple[s
 
 def _number(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
+
+
+def _plain(value: Tensor) -> bool:
+    """Dense numbers: floating ones, or the counters and positions that some formats hold beside them."""
+    import torch
+
+    dense = value.layout == torch.strided and not value.is_meta and not value.is_quantized
+    return dense and (value.is_floating_point() or value.dtype in {torch.int64, torch.int32})
+
+
+def _kind(value: Tensor) -> str:
+    return "without numbers" if value.is_meta else f"{value.layout} {value.dtype}".replace("torch.", "")
 
 
 def faults(fit: Fit) -> str:

@@ -1,4 +1,4 @@
-"""A measurement's own process, which gives back what it took of memory and ends with its parent. Knows no encoder."""
+"""Work in a process of its own, which gives back what it took of memory and ends with its parent. Knows no encoder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from tempfile import TemporaryFile
 from types import FrameType
@@ -19,8 +20,8 @@ _ENDS_WITHIN_S: Final = 60.0
 def run(command: Sequence[str], told: Callable[[str], None]) -> tuple[int, str]:
     """Status and stderr of the process; `told` has its lines. Blocks until it ends.
 
-    SIGTERM or Ctrl-C meanwhile end it first, in order, and nothing of its group outlives it: a server would go on
-    holding the GPU. It runs `leaving_in_order` for its part.
+    SIGTERM or Ctrl-C meanwhile end it first, in order, and nothing of its group outlives it: a server or a compiler
+    would go on holding the GPU. Where it starts others it runs `leaving_in_order` for its part.
     """
     with (
         leaving_in_order(),
@@ -47,7 +48,10 @@ def run(command: Sequence[str], told: Callable[[str], None]) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def leaving_in_order() -> Iterator[None]:
-    """SIGTERM raises SystemExit meanwhile: what was started is then ended on the way out."""
+    """SIGTERM raises SystemExit meanwhile: what was started is then ended on the way out. In the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are not ours to handle there
+        return
     before = signal.signal(signal.SIGTERM, _leave)
     try:
         yield

@@ -39,10 +39,11 @@ def verify(case: Case, *, told: Told = lambda _step, _share: None) -> Iterator[R
     Encoders that differ in nothing a case can tell (the eight of VisionFM) are verified once. Raises Misconfigured when
     no encoder is described by the case, or its keys are not that encoder's.
     """
-    if case.name == parity.CASE:
+    encoders = [] if case.name == parity.CASE else distinct(case)
+    case.expected()  # whether it is there is told now, not after the network has run
+    if not encoders:
         yield from parity.readings(case)
         return
-    encoders = distinct(case)
     held = case.file()
     for encoder in encoders:
         label = f"{encoder.name}: " if len(encoders) > 1 else ""

@@ -78,6 +78,39 @@ def test_numbers_that_are_not_finite_are_refused_with_their_place(tiny, tiny_wei
         checkpoints.select(tiny, held)
 
 
+KINDS = {
+    "int8": lambda value: value.to(torch.int8),
+    "bool": lambda value: value > 0,
+    "complex64": lambda value: value.to(torch.complex64),
+    "sparse": lambda value: value.to_sparse(),
+    "without numbers": lambda value: value.to("meta"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_of_a_kind_that_nobody_publishes_are_refused_with_their_place(tiny, tiny_weights, kind):
+    name = next(name for name, value in tiny_weights.items() if name.endswith("weight") and value.ndim == 2)
+    with pytest.raises(Misconfigured, match=rf"{name} \(.*{kind}.*neither quantised nor sparse".replace(".w", r"\.w")):
+        checkpoints.select(tiny, {"model": tiny_weights | {name: KINDS[kind](tiny_weights[name])}})
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tiny, tiny_weights, tmp_path, monkeypatch):
+    path = tmp_path / "tiny.pth"
+    torch.save({"model": tiny_weights}, path)
+    read = files.read
+
+    def rewritten(which):
+        held = read(which)
+        other = tmp_path / "other.pth"
+        torch.save({"model": {name: value + 1 for name, value in tiny_weights.items()}}, other)
+        other.replace(which)
+        return held
+
+    monkeypatch.setattr(files, "read", rewritten)
+    with pytest.raises(Misconfigured, match="changed while it was read"):
+        checkpoints.read(tiny, path)
+
+
 @pytest.mark.parametrize("name", [name for name in names() if EncoderFile.load(name).architecture.family == "vit"])
 def test_the_published_keys_of_every_vision_transformer_are_its_format(name):
     encoder = EncoderFile.load(name)

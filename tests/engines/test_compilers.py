@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
@@ -62,3 +66,61 @@ def test_a_graph_that_cannot_be_compiled_is_told_with_the_compilers_own_words(ti
     compiler = compilers.choose("tensorrt-rtx", compute="8.9")
     with pytest.raises(Misconfigured, match="refused the graph"):
         compiler.compile(graph, tiny, tmp_path / "model" / "1" / "model.onnx", lambda *_: None)
+
+
+def test_a_compiler_that_says_much_on_its_way_out_is_heard_to_the_end(tiny, tmp_path, monkeypatch):
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -c \'import sys; sys.exit(200_000 * "x" + " at last")\'\n')
+    program.chmod(0o755)
+    compiler = compilers.choose("tensorrt-rtx", compute="8.9")
+    graph = tmp_path / "model.onnx"
+    graph.touch()
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(Misconfigured, match=r"refused the graph\n(.|\n)*at last"):
+        compiler.compile(graph, tiny, tmp_path / "model" / "1" / "model.onnx", lambda *_: None)
+
+
+@pytest.fixture
+def cards(tmp_path, monkeypatch):
+    """An nvidia-smi of two cards, which answers for the one that it is asked for."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        '#!/bin/sh\ncase "$*" in\n'
+        '  *--id=1*|*--id=GPU-b*) echo "NVIDIA H100, 9.0" ;;\n'
+        '  *--id=7*) echo "No devices were found"; exit 6 ;;\n'
+        '  *) echo "Tesla T4, 7.5"; echo "NVIDIA H100, 9.0" ;;\nesac\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+
+@pytest.mark.parametrize(
+    ("visible", "card"),
+    [
+        (None, ("Tesla T4", "7.5")),
+        ("1", ("NVIDIA H100", "9.0")),
+        ("GPU-b,GPU-a", ("NVIDIA H100", "9.0")),
+        ("7", None),
+        ("", None),
+        ("-1", None),
+    ],
+)
+def test_the_card_is_the_first_that_the_process_may_use(cards, monkeypatch, visible, card):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert tensorrt.gpu() == card
+
+
+def test_a_plan_of_another_gpu_is_told(cards, tmp_path, monkeypatch):
+    faketrt = SimpleNamespace(
+        Logger=type("Logger", (), {"ERROR": 1, "__init__": lambda _self, _level: None}),
+        Runtime=lambda _logger: SimpleNamespace(deserialize_cuda_engine=lambda _plan: None),
+    )
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    card = compilers.choose("tensorrt-rtx")
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", faketrt)
+    (tmp_path / tensorrt.RTX_PLAN).write_bytes(b"of another GPU")
+    plan = tmp_path / "model.onnx"
+    with pytest.raises(Misconfigured, match="another GPU or another TensorRT; build it again"):
+        card.run(plan, np.zeros((1, 2, 2, 3), np.uint8), batch=1)

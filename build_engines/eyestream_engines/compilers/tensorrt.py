@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ import numpy as np
 from eyestream.encoders.triton import INPUT, OUTPUT
 from eyestream.errors import Misconfigured
 from eyestream.records import Pixels, Vectors
+from eyestream_engines import child
 from eyestream_engines.compilers.base import Target, Told
 from eyestream_engines.compilers.onnx import OnnxRuntime
 from eyestream_engines.export import shape_of
@@ -80,16 +82,15 @@ class TensorRT:
         }
         started = time.monotonic()
         command = [sys.executable, "-m", __name__, json.dumps(task)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            for line in process.stdout:
-                if line.startswith("{"):
-                    said = json.loads(line)
-                    told(said["phase"], said["share"])
-            errors = process.stderr.read()
-        if process.returncode != 0:
-            how = "was killed: it needs more memory" if process.returncode < 0 else "refused the graph"
+
+        def progress(line: str) -> None:
+            if line.startswith("{"):
+                said = json.loads(line)
+                told(said["phase"], said["share"])
+
+        status, errors = child.run(command, progress)
+        if status != 0:
+            how = "was killed: it needs more memory" if status < 0 else "refused the graph"
             raise Misconfigured(f"{self._name} {how}\n{errors.strip()[-2000:]}")
         return {"bytes": plan.stat().st_size, "seconds": round(time.monotonic() - started, 1)}
 
@@ -114,8 +115,13 @@ def installed(name: str) -> bool:
 
 
 def gpu() -> tuple[str, str] | None:
-    """Product and compute capability of the first GPU; None without one."""
+    """Product and compute capability of the first GPU that this process may use; None without one."""
     query = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:  # noqa: TID251 - CUDA's own setting
+        first = visible.split(",")[0].strip()
+        if first in {"", "-1"}:
+            return None
+        query.append(f"--id={first}")
     try:
         told = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
     except (OSError, subprocess.SubprocessError):
@@ -143,6 +149,8 @@ def _run(module: str, engine: Path, pictures: Pixels, *, batch: int) -> Vectors:
     trt = importlib.import_module(module)
     runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
     plan = runtime.deserialize_cuda_engine(engine.read_bytes())
+    if plan is None:
+        raise Misconfigured(f"{engine} cannot be loaded: it is of another GPU or another TensorRT; build it again")
     context = plan.create_execution_context()
     stream = torch.cuda.Stream()
     parts = []
@@ -153,7 +161,8 @@ def _run(module: str, engine: Path, pictures: Pixels, *, batch: int) -> Vectors:
         context.set_tensor_address(INPUT, given.data_ptr())
         context.set_tensor_address(OUTPUT, answer.data_ptr())
         torch.cuda.synchronize()
-        context.execute_async_v3(stream.cuda_stream)
+        if not context.execute_async_v3(stream.cuda_stream):
+            raise Misconfigured(f"TensorRT did not run {engine} on {len(given)} pictures: its log above says why")
         stream.synchronize()
         parts.append(answer.float().cpu().numpy())
     return np.concatenate(parts)
@@ -186,7 +195,10 @@ def compile_here(task: Mapping[str, Any]) -> None:
         raise RuntimeError("the compiler gave no plan, and no reason")
     Path(task["plan"]).write_bytes(plan)
     if (cache := config.get_timing_cache()) is not None:
-        Path(task["cache"]).write_bytes(cache.serialize())
+        kept = Path(task["cache"])
+        own = kept.with_suffix(f".{os.getpid()}")
+        own.write_bytes(cache.serialize())
+        own.replace(kept)  # whole, or as it was: another compilation may read it now
 
 
 def _with_cache(config: Any, path: Path) -> None:

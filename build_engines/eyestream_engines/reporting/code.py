@@ -12,7 +12,7 @@ from eyestream_engines.spec import SHELF
 PACKAGE: Final = "eyestream_engines"
 _BEGINNINGS: Final = ("verifying", "compilers.tensorrt")
 """What a measurement calls; a family is found by its name and must be named beside them."""
-_APART: Final = frozenset({"architectures", "spec", "files", "triton_config"})
+_APART: Final = frozenset({"architectures", "spec", "files", "triton_config", "child"})
 """Imported too, and no number comes from them: what they say of an encoder is in its description."""
 
 
