@@ -72,9 +72,9 @@ def graphs(
     emulated = ir.load(served)
     precision.emulate(emulated)
     ir.save(emulated, rounded, external_data="rounded.data")
+    del emulated
     answer = embed(rounded, pixels, batch=batch_of(encoder))
     readings.append(gates.require(gates.half("FP16, rounded as a GPU does", expected, answer, encoder)))
-    del emulated
     _drop(rounded)
     return readings
 

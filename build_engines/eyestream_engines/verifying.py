@@ -44,10 +44,9 @@ def verify(case: Case, *, told: Told = lambda _step, _share: None) -> Iterator[R
     if not encoders:
         yield from parity.readings(case)
         return
-    held = case.file()
     for encoder in encoders:
         label = f"{encoder.name}: " if len(encoders) > 1 else ""
-        for reading in readings(encoder, case, held, told=told):
+        for reading in readings(encoder, case, case.file(), told=told):
             yield replace(reading, gate=f"{label}{reading.gate}")
 
 
@@ -69,6 +68,7 @@ def readings(
     told("comparing with the original", 0.0)
     yield from gates.original(family_of(encoder).arrays(encoder, weights, case), case, encoder)
     network = family_of(encoder).module(encoder, weights)
+    del held, weights  # a file of several encoders holds the others' towers too, which are as large
     pixels = gates.pictures(encoder.input)
     expected = proving.reference(encoder, network, pixels)
     with TemporaryDirectory(prefix="eyestream-verify-") as place:

@@ -11,10 +11,10 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 from eyestream.errors import EyestreamError
 from eyestream_engines import checkpoints, child, verifying
@@ -63,8 +63,7 @@ def measure_here(case: Case, *, plans: bool, told: Told) -> Record:
     if case.name == parity.CASE:
         rows.append(Row(_ADAPTED, tuple(parity.readings(case))))
     else:
-        encoders, held = verifying.distinct(case), case.file()
-        rows += [_row(encoder, case, held, plans=plans, told=told) for encoder in encoders]
+        rows += [_row(encoder, case, plans=plans, told=told) for encoder in verifying.distinct(case)]
     return Record(case.name, identity, machine(), round(time.monotonic() - started, 1), tuple(rows))
 
 
@@ -79,7 +78,7 @@ def machine() -> str:
     return f"{os.cpu_count()} processors {model}"
 
 
-def _row(encoder: EncoderFile, case: Case, held: Mapping[str, Any], *, plans: bool, told: Told) -> Row:
+def _row(encoder: EncoderFile, case: Case, *, plans: bool, told: Told) -> Row:
     from eyestream_engines.reporting.costs import costs
 
     found: list[Reading] = []
@@ -92,10 +91,10 @@ def _row(encoder: EncoderFile, case: Case, held: Mapping[str, Any], *, plans: bo
 
     failed = ""
     try:
-        found.extend(verifying.readings(encoder, case, held, told=told, graph=graph))
+        found.extend(verifying.readings(encoder, case, case.file(), told=told, graph=graph))
     except EyestreamError as error:
         failed = str(error)[:_LAST]
-    parameters, gmacs = costs(encoder, checkpoints.select(encoder, held))
+    parameters, gmacs = costs(encoder, checkpoints.select(encoder, case.file()))
     return Row(encoder.name, tuple(found), parameters, round(gmacs, 2), made[0] if made else None, failed)
 
 
