@@ -89,6 +89,21 @@ def test_a_pool_of_several_encoders_builds_each_and_mounts_their_claim_once(rend
     assert sorted(claims) == ["checkpoints", "eyes-eyestream-engines"]
 
 
+def test_two_encoders_of_one_file_have_an_engine_each(rendered):
+    digest, claim = "c3" * 32, {"claim": "checkpoints", "path": "octcube_ef.pth"}
+    models = {
+        "infrared": {"encoder": "octcube-ef-ir", "digest": digest, "checkpoint": claim},
+        "autofluorescence": {"encoder": "octcube-ef-faf", "digest": digest, "checkpoint": claim},
+    }
+    values = {"models": models, "triton": {"pools": {"main": {"models": [*models]}}}}
+    objects = rendered("minimal", {**values, "settings": {"triton": {"model": "infrared"}}})
+    keys = {_variables(builder)["ENGINE_KEY"] for builder in _builds(objects)}
+    assert len(keys) == 2
+    (other,) = _builds(rendered("minimal", {"models": {"flair": {"encoder": "flair-adapted"}}}))
+    (same,) = _builds(rendered("minimal"))
+    assert _variables(other)["ENGINE_KEY"] != _variables(same)["ENGINE_KEY"], "the name is the same, the encoder is not"
+
+
 def test_a_rollout_has_the_time_that_its_builds_may_take(rendered):
     def deadline(values, pool):
         (item,) = [

@@ -1,15 +1,17 @@
-{{- /* The folder of one engine in the cache: encoder, kind of GPU, TensorRT. Takes root, model, gpu (a kind's values).
+{{- /* The folder of one engine in the cache: model, encoder, checkpoint, kind of GPU, TensorRT. Takes root, model, gpu (a kind's
+values). One file may hold several encoders, so its digest alone does not name one.
 
 v2 is what workers ask of an engine's folder (docs/decisions/0023-versions-name-engines.md). Those of another number stay
 in the cache, for pods of the release before, and are built anew for this one. */}}
 {{- define "eyestream.engineKey" -}}
-{{- $digest := get (get .root.Values.models .model) "digest" | trunc 16 | printf "v2/%s" }}
+{{- $model := get .root.Values.models .model }}
+{{- $engine := printf "v2/%s/%s-%s" .model (default .model $model.encoder) ($model.digest | trunc 16) }}
 {{- if .gpu.resource }}
 {{- $product := default "gpu" .gpu.product | lower | trimSuffix "-shared" }}
 {{- if and .gpu.migProfile (not (contains "-mig-" $product)) }}{{ $product = printf "%s-mig-%s" $product .gpu.migProfile }}{{ end }}
-{{- printf "%s/%s-cc%s-trt%s" $digest $product .gpu.computeCapability .root.Values.engines.tensorrt }}
+{{- printf "%s/%s-cc%s-trt%s" $engine $product .gpu.computeCapability .root.Values.engines.tensorrt }}
 {{- else }}
-{{- printf "%s/cpu" $digest }}
+{{- printf "%s/cpu" $engine }}
 {{- end }}
 {{- end }}
 
