@@ -38,6 +38,8 @@ PATIENCE_S: Final = 300.0
 SLOW: Final[Mapping[str, Mapping[str, object]]] = {"triton": {"timeout_s": 120.0}, "line": {"max_batch": 2}}
 """Settings for an encoder of any size on this machine's processor."""
 PATTERN: Final = "{exam}_{laterality}_{field}"
+PICTURES: Final = "pictures"
+"""Where a demonstration draws its own, inside its state folder."""
 PHOTOGRAPHS: Final = Path("examples/photographs")
 
 
@@ -76,6 +78,7 @@ def demo(
         )
     programme = bank.read("demo" if trial is None else str(trial / PROGRAMME))
     stack = Stack(state, model_repository=model_repository, parts=("kafka", "redis", "triton", worker))
+    stack.require_own("data", PICTURES)
     started = time.monotonic()
     try:
         with console.status("starting") as status:
@@ -95,7 +98,7 @@ def demo(
 def _screen(
     console: Console, state: Path, settings: Settings, pictures: Path, *, programme: Programme, trial: Trial | None
 ) -> None:
-    folder = state / "pictures"
+    folder = state / PICTURES
     shutil.rmtree(folder, ignore_errors=True)
     # The stack is fresh; a spool that remembers the last demonstration's pictures would send none of them.
     for left in state.glob("spool.db*"):

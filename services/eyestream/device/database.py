@@ -118,4 +118,5 @@ def _disk_errors() -> Iterator[None]:
             raise Unavailable("spool", error.sqlite_errorname) from error
         raise
     except OSError as error:
-        raise Unavailable("spool", type(error).__name__) from error
+        where = f"{error.filename}: " if error.filename else ""
+        raise Unavailable("spool", f"{where}{error.strerror or type(error).__name__}") from error

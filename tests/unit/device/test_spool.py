@@ -350,3 +350,9 @@ def _every_picture(path):
         for table in ("pictures", "bodies"):
             assert plain.execute(f"SELECT COUNT(*) FROM {table}").fetchone() == (len(rows),)
     return [(ImageMeta.model_validate_json(meta), data) for meta, data in rows]
+
+
+def test_a_spool_that_can_be_nowhere_is_told_with_its_place(tmp_path):
+    (tmp_path / "file").write_bytes(b"in the way")
+    with pytest.raises(Unavailable, match=r"spool is unavailable: .*/file"):
+        Spool(tmp_path / "file" / "below" / "spool.db")

@@ -70,6 +70,8 @@ def up(
         tower = text_tower or project() / "build_engines" / "demo" / "text"
         parts.append(Worker(model_repository=models, model=model, text_tower=tower))
     stack = Stack(_state(state), model_repository=models, parts=parts, partitions=partitions)
+    if fresh:
+        stack.require_own("data")
     _check_machine(stack)
     console = Console(stderr=True)
     with _shown(console) as say:

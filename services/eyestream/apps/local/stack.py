@@ -129,6 +129,14 @@ class Stack:
                 raise
             return self.endpoints
 
+    def require_own(self, *deleted: str) -> None:
+        """To begin afresh deletes these folders: Misconfigured where one is there and no stack ever was."""
+        if not self._ports.exists() and (found := [name for name in deleted if (self.state / name).exists()]):
+            raise Misconfigured(
+                f"{self.state} has a folder {found[0]!r} that no local stack made and that would be deleted: "
+                f"name another folder with --state"
+            )
+
     def down(self, progress: Progress | None = None) -> None:
         """End every process of this state folder, those of parts this Stack was not given too, the last started first.
 
