@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from itertools import pairwise
 from pathlib import Path
@@ -194,7 +195,8 @@ def load(name: str) -> Scenario:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise Misconfigured(f"The scenario {file} cannot be read: {error}") from None
     try:
-        return Scenario.model_validate({"name": file.stem} | told)
+        named = re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-")
+        return Scenario.model_validate({"name": named or "unnamed"} | told)
     except ValidationError as error:
         raise Misconfigured(f"The scenario {file} is wrong:\n{_explain(error)}") from None
 

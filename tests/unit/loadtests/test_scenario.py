@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from eyestream.errors import Misconfigured
@@ -47,6 +49,12 @@ def test_a_shipped_scenario_can_be_stretched(name, seconds):
 def test_a_name_that_is_none_is_told_with_those_there_are():
     with pytest.raises(Misconfigured, match=r"no scenario rush-hour.*clinic-morning"):
         scenario.load("rush-hour")
+
+
+@pytest.mark.parametrize(("file", "name"), [("Our Morning.toml", "our-morning"), ("!.toml", "unnamed")])
+def test_a_file_may_be_called_as_people_call_files(tmp_path, file, name):
+    text = Path(write(tmp_path, (scenario.FOLDER / "clinic-morning.toml").read_text())).rename(tmp_path / file)
+    assert scenario.load(str(text)).name == name
 
 
 def test_every_wrong_key_is_named_with_its_place(tmp_path):
