@@ -75,6 +75,7 @@ def readings(
         model = Path(place) / "repository" / encoder.name
         version = model / triton_config.version(encoder, _NOBODY)
         yield from proving.graphs(encoder, network, work=version, pixels=pixels, expected=expected, told=told)
+        del network  # the server needs its memory
         (model / "config.pbtxt").write_text(triton_config.render(encoder, _NOBODY))
         told("asking Triton", 0.0)
         with _triton(Path(place) / "state", model.parent) as address:

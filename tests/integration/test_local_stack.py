@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import psutil
 import pytest
 import redis
 import tritonclient.grpc as triton
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient
+from onnx import TensorProto, helper
 from tritonclient.utils import InferenceServerException
 from typer.testing import CliRunner
 
@@ -210,6 +212,33 @@ def test_data_and_topics_survive_down_and_up_beside_another_stack(stack: Stack, 
         with admin(after.kafka) as client:
             described = {topic["name"]: len(topic["partitions"]) for topic in client.describe_topics()}
         assert described["screening.images"] == 6
+
+
+def test_volumes_are_answered_one_by_one_each_with_its_own(tmp_path: Path):
+    model = tmp_path / "repository" / "volumes"
+    (model / "1").mkdir(parents=True)
+    cast = helper.make_node("Cast", ["voxels"], ["numbers"], to=TensorProto.FLOAT)
+    mean = helper.make_node("ReduceMean", ["numbers", "sides"], ["mean"], keepdims=0)
+    half = helper.make_node("Cast", ["mean"], ["half"], to=TensorProto.FLOAT16)
+    graph = helper.make_graph(
+        [cast, mean, half],
+        "volumes",
+        [helper.make_tensor_value_info("voxels", TensorProto.UINT8, ["batch", 3, 4, 4, 1])],
+        [helper.make_tensor_value_info("half", TensorProto.FLOAT16, ["batch", 1])],
+        [helper.make_tensor("sides", TensorProto.INT64, [3], [1, 2, 3])],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), model / "1/model.onnx"
+    )
+    (model / "config.pbtxt").write_text(
+        'name: "volumes"\nbackend: "onnxruntime"\nmax_batch_size: 8\n'
+        'input [{ name: "voxels" data_type: TYPE_UINT8 dims: [3, 4, 4, 1] }]\n'
+        'output [{ name: "half" data_type: TYPE_FP16 dims: [1] }]\n'
+    )
+    voxels = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 4, 1), dtype=np.uint8)
+    with Stack(tmp_path / "state", model_repository=tmp_path / "repository", parts=("triton",)) as stack:
+        answer = ask(stack.up().triton_grpc, "volumes", "voxels", "half", voxels)
+    np.testing.assert_allclose(answer[:, 0], voxels.mean(axis=(1, 2, 3, 4)), rtol=1e-3)
 
 
 def test_a_model_that_does_not_load_is_told_with_its_log_and_leaves_nothing_running(tmp_path: Path):
