@@ -25,8 +25,9 @@ with child.leaving_in_order():
         pathlib.Path(sys.argv[1]).write_text("in order")
 """
 PARENT = """
-import sys
+import signal, sys
 from eyestream_engines import child
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job would ignore
 child.run([sys.executable, "-c", *sys.argv[1:]], lambda line: print(line, flush=True))
 """
 
