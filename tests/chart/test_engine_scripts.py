@@ -43,8 +43,8 @@ class Machine:
         self.gpu("NVIDIA L4", "8.9")
         self.program(
             "builder",
-            'echo started >>"$BUILDS.started"\nfor last in "$@"; do :; done\nmodel="${last#--output=}/flair"\n'
-            'mkdir -p "$model/1"\nsleep "${SLOW:-0}" >/dev/null 2>&1\necho plan >"$model/1/model.plan"\n'
+            'for last in "$@"; do :; done\nmodel="${last#--output=}/flair"\nmkdir -p "$model/1"\n'
+            'echo started >>"$BUILDS.started"\nsleep "${SLOW:-0}" >/dev/null 2>&1\necho plan >"$model/1/model.plan"\n'
             '[ -n "${HALF:-}" ] || echo config >"$model/config.pbtxt"\necho built >>"$BUILDS"',
         )
 
