@@ -120,13 +120,19 @@ async def test_a_line_ends_once_most_servers_have_another_engine(fleet: Fleet) -
 
 
 async def test_a_line_that_starts_meanwhile_takes_the_engine_that_was_described_to_it(fleet: Fleet) -> None:
+    """Of the fewer servers' engine it may take none, and begin again: it never takes the other's."""
     fleet.give(THEIRS, 1)
+    async with connected(fleet.servers[0]) as ours:
+        wanted = await ours.encode(PICTURES)
+    taken: list[bool] = []
     for _ in range(6):
-        async with connected(fleet.address) as encoder, connected(fleet.servers[0]) as ours:
-            wanted = await ours.encode(PICTURES)
-            for _ in range(6):
-                same = np.array_equal(await encoder.encode(PICTURES), wanted)
-                assert same == (encoder.spec.digest == OURS)
+        with contextlib.suppress(Unavailable, Misconfigured):
+            async with connected(fleet.address) as encoder:
+                for _ in range(6):
+                    same = np.array_equal(await encoder.encode(PICTURES), wanted)
+                    taken.append(same == (encoder.spec.digest == OURS))
+    assert taken
+    assert all(taken)
 
 
 async def test_an_engine_without_its_number_is_refused(fleet: Fleet) -> None:
