@@ -34,7 +34,7 @@ def run(command: Sequence[str], told: Callable[[str], None]) -> tuple[int, str]:
             for line in process.stdout:
                 told(line.rstrip())
             process.wait()
-        except BaseException:
+        except BaseException:  # SystemExit of a SIGTERM and Ctrl-C above all: it must not go on without us
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_ENDS_WITHIN_S)
