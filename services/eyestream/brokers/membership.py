@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from eyestream.brokers.connection import KafkaOptions, missing_topic
 from eyestream.brokers.inbox import Inbox, Partition
 from eyestream.brokers.translation import translated_librdkafka
-from eyestream.errors import Misconfigured
+from eyestream.errors import Misconfigured, Unavailable
 from eyestream.telemetry import Verb
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SLICE_S = 0.02
+_ASK_AGAIN_S = 1.0
+_PATIENCE_S = 120.0
+"""How long Kafka is asked where to read on; librdkafka gives a member up that does not poll for 300 s."""
 
 
 class Membership:
@@ -112,7 +115,7 @@ class Membership:
 
     def _assigned(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         try:
-            begun = [self._beginning(consumer, one) for one in consumer.committed(list(partitions), timeout=10)]
+            begun = self._beginnings(consumer, partitions)
         except Exception as error:  # noqa: BLE001  raised outside the callback, which would swallow it
             self._failure = error
             consumer.incremental_assign([])  # without an answer librdkafka would assign them itself
@@ -148,6 +151,22 @@ class Membership:
     def _give_up(self, partitions: set[Partition]) -> None:
         self._ours -= partitions
         self._inbox.assign(self._ours)
+
+    def _beginnings(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """Where to read on, asked again while Kafka is away: brokers that are restarted share a group out anew."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return [self._beginning(consumer, one) for one in consumer.committed(list(partitions), timeout=10)]
+            except Exception as error:
+                meant = translated_librdkafka(error)
+                if not isinstance(meant, Unavailable) or time.monotonic() > deadline or self._leaving.is_set():
+                    raise
+                log.warning(
+                    "Kafka does not say where to read on; it is asked again",
+                    extra={"action": Verb.RETRIED, "part": "kafka", "reason": str(meant)},
+                )
+                self._leaving.wait(_ASK_AGAIN_S)
 
     def _beginning(self, consumer: Consumer, committed: TopicPartition) -> TopicPartition:
         """Where to read on: what the group committed, or the partition's first message for a new group.

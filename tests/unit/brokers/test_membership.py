@@ -1,17 +1,20 @@
-"""A member that leaves while the group is shared out anew; what Kafka makes of it is tested with a real one."""
+"""A member while the group is shared out anew: it leaves, or Kafka is away; the rest is tested with a real one."""
 
 from __future__ import annotations
 
 import threading
 
-from confluent_kafka import TopicPartition
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from eyestream.brokers import membership
 from eyestream.brokers.connection import KafkaOptions
 from eyestream.brokers.inbox import Inbox
 from eyestream.brokers.membership import Membership
 from eyestream.records import Message, Position
 
 TOPIC = "screening.images"
+SILENCE = KafkaError._TIMED_OUT  # noqa: SLF001  librdkafka's own codes
 
 
 class Consumer:
@@ -64,3 +67,58 @@ def test_what_was_finished_is_committed_though_the_partition_moves_while_its_mem
     leaving.set()
     consumer.member.leave(consumer)
     assert consumer.committed == 2
+
+
+class Assigned:
+    """A consumer that was given a partition; Kafka answers each question about it with the next of `answers`."""
+
+    def __init__(self, *answers):
+        self.answers, self.assigned = list(answers), None
+
+    def subscribe(self, _topics, *, on_assign, **_callbacks):
+        self.assign = on_assign
+
+    def committed(self, partitions, *, timeout):
+        assert timeout <= 10
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return [TopicPartition(one.topic, one.partition, answer) for one in partitions]
+
+    def get_watermark_offsets(self, _partition, *, timeout):
+        assert timeout <= 10
+        return 0, 100
+
+    def incremental_assign(self, partitions):
+        self.assigned = partitions
+
+
+def given(consumer):
+    """The member that `consumer` belongs to, after partition 0 was given to it."""
+    member = Membership(
+        KafkaOptions(bootstrap="kafka:9092"), Inbox(max_messages=8, max_bytes=8), leaving=threading.Event()
+    )
+    member.join(consumer)
+    consumer.assign(consumer, [TopicPartition(TOPIC, 0)])
+    return member
+
+
+def test_a_member_asks_again_where_to_read_on_while_kafka_is_away(monkeypatch):
+    monkeypatch.setattr(membership, "_ASK_AGAIN_S", 0)
+    away = [KafkaException(KafkaError(code)) for code in (SILENCE, KafkaError.COORDINATOR_NOT_AVAILABLE)]
+    consumer = Assigned(*away, 42)
+    given(consumer).check()
+    assert [one.offset for one in consumer.assigned] == [42]
+
+
+def test_a_member_that_may_not_read_its_group_says_so_at_once():
+    consumer = Assigned(KafkaException(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)), 42)
+    with pytest.raises(KafkaException, match="GROUP_AUTHORIZATION_FAILED"):
+        given(consumer).check()
+    assert consumer.assigned == []
+
+
+def test_a_kafka_that_stays_away_ends_the_member(monkeypatch):
+    monkeypatch.setattr(membership, "_PATIENCE_S", -1)
+    with pytest.raises(KafkaException, match="_TIMED_OUT"):
+        given(Assigned(KafkaException(KafkaError(SILENCE)))).check()
