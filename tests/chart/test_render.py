@@ -140,3 +140,18 @@ def test_the_notes_say_that_nobody_may_call_only_where_a_policy_sees_to_it():
     assert "for nobody yet" in _notes(shape, "--set", "web.clients=null")
     assert "for nobody yet" not in _notes(shape, "--set", "web.clients=null,networkPolicy.enabled=false")
     assert "for nobody yet" not in _notes(shape)
+
+
+@pytest.mark.parametrize(
+    ("setting", "rule"),
+    [
+        ("settings.web.issuer=https://idp.example.org", "networkPolicy.extraEgress.web"),
+        ("settings.pictures.references[0]=https://store.example.org/", "networkPolicy.extraEgress.screening"),
+    ],
+)
+def test_the_notes_say_what_a_policy_keeps_from_being_called(setting, rule):
+    shape = render.SHAPES / "plain-keda-values.yaml"
+    assert rule in _notes(shape, "--set", setting)
+    assert rule not in _notes(shape, "--set", f"{setting},networkPolicy.enabled=false")
+    assert rule not in _notes(shape, "--set", f"{setting},{rule}[0].ports[0].port=443")
+    assert rule not in _notes(shape)
