@@ -50,8 +50,11 @@ def look(encoder: EncoderFile, file: str | None = None) -> Offer:
     published; Unavailable where there is no way to the hub.
     """
     published, repository, file = _published(encoder, file)
-    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers
+    try:
+        from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+        from huggingface_hub.utils import build_hf_headers
+    except ValueError as error:  # raised while it is imported, where it reads its address
+        raise Misconfigured(f"HF_ENDPOINT is no address ({error}): write https://HOST or https://HOST:PORT") from None
 
     headers = build_hf_headers(library_name="eyestream-engines")
     with _faults(repository, file):

@@ -118,10 +118,10 @@ def hub():
     hub.close()
 
 
-def start(tmp_path, port, *arguments):
+def start(tmp_path, port, *arguments, host="127.0.0.1"):
     told = {
         **os.environ,  # noqa: TID251  # what a child process inherits
-        "HF_ENDPOINT": f"http://127.0.0.1:{port}",
+        "HF_ENDPOINT": f"http://{host}:{port}",
         "HF_HOME": str(tmp_path / "home"),
         "HF_TOKEN": "hf_secret",
         "NO_PROXY": "127.0.0.1,localhost",
@@ -130,8 +130,8 @@ def start(tmp_path, port, *arguments):
     return subprocess.Popen(command, env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def fetch(tmp_path, port, *arguments):
-    process = start(tmp_path, port, *arguments)
+def fetch(tmp_path, port, *arguments, **endpoint):
+    process = start(tmp_path, port, *arguments, **endpoint)
     out, err = process.communicate(timeout=GENEROUS)
     return process.returncode, " ".join(out.split()), " ".join(err.split())
 
@@ -242,6 +242,14 @@ def test_no_route_to_the_hub_is_told_with_what_to_do(hub, tmp_path):
     assert status == 1
     assert "the model hub is unavailable" in err
     assert "HF_ENDPOINT" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("host", "port"), [("[hub", 80), ("127.0.0.1", "port")])
+def test_an_address_that_is_none_is_told(tmp_path, host, port):
+    status, _, err = fetch(tmp_path, port, "urfound", host=host)
+    assert status == 1
+    assert "HF_ENDPOINT is no address" in err
     assert "Traceback" not in err
 
 
