@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from eyestream.errors import Unavailable
 from eyestream.records import Slug
@@ -24,6 +26,28 @@ router = APIRouter(prefix="/v1", tags=["events"])
 
 MEDIA_TYPE: Final = "text/event-stream"
 _RETRY_MS: Final = 2000
+_GRACE_S: Final = 5.0
+"""Beyond its time, before a stream is broken off that could not end by itself."""
+
+
+class EventStream(StreamingResponse):
+    """Ends within `longest_s` also where its client takes nothing more: it then waits for it, and looks at no clock.
+
+    Whoever follows no longer is forgotten at once, however it came to that.
+    """
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, events: AsyncGenerator[str, None], *, longest_s: float) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self._events, self._longest_s = events, longest_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        async with aclosing(self._events):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._longest_s):
+                    await super().__call__(scope, receive, send)
 
 
 @router.get(
@@ -67,27 +91,30 @@ async def events(
         detail = "Last-Event-ID is no place in these events: begin without it."
         raise Problem(400, "invalid-cursor", detail) from None
     await visit.record("worklist.viewed", programme=programme or "", detail="events")
-    return StreamingResponse(
-        _stream(hub, visit, cursor, programme, forgotten=forgotten),
-        media_type=MEDIA_TYPE,
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    ends = services.clock() + services.house.stream_s
+    if visit.principal.expires is not None:
+        ends = min(ends, visit.principal.expires)
+    return EventStream(
+        _stream(hub, visit, cursor, programme, forgotten=forgotten, ends=ends),
+        longest_s=max(0.0, ends - services.clock()) + services.house.heartbeat_s + _GRACE_S,
     )
 
 
 async def _stream(
-    hub: Hub, visit: Visit, cursor: Cursor, programme: str | None, *, forgotten: bool
+    hub: Hub, visit: Visit, cursor: Cursor, programme: str | None, *, forgotten: bool, ends: float
 ) -> AsyncGenerator[str, None]:
-    services = visit.services
-    ends = services.clock() + services.house.stream_s
-    if visit.principal.expires is not None:
-        ends = min(ends, visit.principal.expires)
+    services, expires = visit.services, visit.principal.expires
     services.metrics.streams.inc()
     try:
         yield f"retry: {_RETRY_MS}\nid: {cursor}\n\n"
         if forgotten:
             yield "event: reset\ndata: {}\n\n"
+        if hub.clients >= services.house.max_streams:
+            return  # others began since this one was let in; it comes again, and is told
         async with aclosing(hub.follow(cursor, programme=programme, among=visit.principal.reach("read"))) as items:
             async for item in items:
+                if expires is not None and services.clock() >= expires:
+                    return
                 yield _event(item)
                 if services.clock() >= ends:
                     return

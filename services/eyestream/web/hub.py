@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Final
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 Counts = Mapping[str, int]
 Item = tuple[str, Decided | Read | Counts | None]
-"""The place to resume at (empty: as before), and what happened; None when nothing did for a while."""
+"""The place to resume at (empty: as before), and what happened; None when nothing of the client's did for a while."""
 
 _BATCHES: Final = 64
 """Batches that a slow client may be behind before it is cut off, to resume by itself."""
@@ -69,35 +69,31 @@ class Hub:
         """What happened after the place and goes on happening: each event once. Ends when the client is too slow.
 
         With a programme, only its events, and its counters whenever they change; without, the events of those
-        `among`, or all. Raises Unavailable while catching up.
+        `among`, or all. Whatever happens elsewhere, no `heartbeat_s` goes by without an item. Raises Unavailable while
+        catching up.
         """
         wanted = among if programme is None else frozenset({programme})
         queue: asyncio.Queue[Sequence[Happening] | Counts | None] = asyncio.Queue(_BATCHES)
         self._clients[queue] = programme
         try:
             await self._start()
-            while batch := await self._feed.after(cursor):
-                for happening in batch:
-                    cursor = cursor.past(happening)
-                    if _concerns(happening, wanted):
-                        yield str(cursor), happening.event
+            catching_up, heard = True, time.monotonic()
             while True:
-                news: Sequence[Happening] | Counts | None = ()
-                with contextlib.suppress(TimeoutError):
-                    news = await asyncio.wait_for(queue.get(), self._heartbeat_s)
+                news: Sequence[Happening] | Counts | None
+                if catching_up:
+                    news = await self._feed.after(cursor)
+                    catching_up = bool(news)
+                else:
+                    news = await _next(queue, heard + self._heartbeat_s - time.monotonic())
                 if news is None:
                     return
-                if isinstance(news, Mapping):
-                    yield "", news
-                    continue
-                for happening in news:
-                    if cursor.covers(happening):
-                        continue
-                    cursor = cursor.past(happening)
-                    if _concerns(happening, wanted):
-                        yield str(cursor), happening.event
-                if not news:
-                    yield str(cursor), None
+                cursor, items = _told(news, cursor, wanted)
+                # Not only when nothing comes: what happens to others all the time is no sign of life to this one.
+                if not items and time.monotonic() - heard >= self._heartbeat_s:
+                    items = [(str(cursor), None)]
+                for item in items:
+                    yield item
+                    heard = time.monotonic()
         finally:
             del self._clients[queue]
             if not self._clients:
@@ -163,6 +159,31 @@ class Hub:
                         _offer(queue, dict(counts))
             known = {key: counts for key, counts in known.items() if key[1] in self._clients}
             await asyncio.sleep(self._counts_s)
+
+
+async def _next(
+    queue: asyncio.Queue[Sequence[Happening] | Counts | None], within_s: float
+) -> Sequence[Happening] | Counts | None:
+    """What comes next; nothing when nothing comes in that time."""
+    try:
+        return await asyncio.wait_for(queue.get(), within_s)
+    except TimeoutError:
+        return ()
+
+
+def _told(
+    news: Sequence[Happening] | Counts, cursor: Cursor, programmes: frozenset[str] | None
+) -> tuple[Cursor, list[Item]]:
+    """What of the news a client who is at that place is told, and the place behind all of it."""
+    if isinstance(news, Mapping):
+        return cursor, [("", news)]
+    items: list[Item] = []
+    for happening in news:
+        if not cursor.covers(happening):
+            cursor = cursor.past(happening)
+            if _concerns(happening, programmes):
+                items.append((str(cursor), happening.event))
+    return cursor, items
 
 
 def _offer(queue: asyncio.Queue[Sequence[Happening] | Counts | None], news: Sequence[Happening] | Counts) -> None:

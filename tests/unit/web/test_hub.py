@@ -190,3 +190,36 @@ async def test_a_store_that_is_away_for_a_while_costs_no_event(world, counters, 
                 _, news = await anext(items)
                 found += [news] if news else []
     assert found == [decided(0)]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["live", "catching up"])
+async def test_a_client_of_a_quiet_programme_hears_that_it_lives_however_busy_the_others_are(hub, world, late):
+    """Or whatever is in between ends the connection, and it resumes further and further behind."""
+    start, _ = await hub.place(None)
+    number = 0
+
+    async def busy():
+        nonlocal number
+        while True:
+            number += 1
+            world.feed.add(decided(number, "other"))
+            await asyncio.sleep(0 if late else 0.005)
+
+    working = asyncio.create_task(busy())
+    try:
+        if late:
+            real = world.feed.after
+
+            async def after(cursor):  # always more to come
+                await asyncio.sleep(0.001)
+                return (await real(cursor))[:1]
+
+            world.feed.after = after
+        async with aclosing(hub.follow(start, programme="demo")) as items, asyncio.timeout(10):
+            beats = 0
+            async for place, news in items:
+                beats += news is None and place != str(start)
+                if beats == 2:
+                    break
+    finally:
+        working.cancel()
