@@ -141,5 +141,5 @@ async def alive() -> Response:
 @health.get("/readyz", response_model=AliveView, responses={503: answers()[503]})
 async def ready(request: Request) -> Response:
     """Whether Redis answers: without it there is nothing to show."""
-    await request.app.state.services.feed.sources()
+    await request.app.state.services.feed.end()  # not `sources`, which are asked for once and then known
     return shown(AliveView(status="ready"))
