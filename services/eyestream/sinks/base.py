@@ -61,6 +61,11 @@ class Exam:
     decision: Decision | None
     unreadable: tuple[Unreadable, ...] = ()
 
+    @property
+    def standing(self) -> Decision | None:
+        """The decision on all its pictures; None while one that came since is not decided on."""
+        return self.decision if self.decided == self.version else None
+
 
 @dataclass(frozen=True, slots=True)
 class WorklistEntry:

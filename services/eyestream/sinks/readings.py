@@ -102,6 +102,12 @@ class Dossier:
     reading: Reading
     results: list[Screening]
 
+    @property
+    def pseudonyms(self) -> frozenset[str]:
+        """Those that its pictures carry: one, unless pictures of several patients were given one exam's id."""
+        metas = (*(result.meta for result in self.results), *(note.meta for note in self.exam.unreadable))
+        return frozenset(meta.subject_id for meta in metas)
+
 
 class Dossiers(Protocol):
     """Exams whole, as a reader needs them. Raises Unavailable."""

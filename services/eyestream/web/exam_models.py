@@ -73,23 +73,27 @@ class ExamView(View):
     results: list[ResultView]
     """Every result of its pictures, oldest first; a picture judged with two banks has two."""
     unreadable: list[UnreadableView]
+    pseudonyms: int
+    """How many its pictures carry; more than one may be more than one patient."""
     reading: ReadingView
 
     @classmethod
     def of(cls, dossier: Dossier, programme: Programme | None) -> ExamView:
         """The exam in its programme's words."""
         exam, reading = dossier.exam, dossier.reading
+        decision = exam.standing
         return cls(
             exam_id=exam.exam_id,
             programme=exam.programme,
             version=str(reading.version),
             since=utc(exam.since),
-            decision=DecisionView.of(exam.decision, programme) if exam.decision else None,
+            decision=DecisionView.of(decision, programme) if decision else None,
             results=[
                 ResultView.of(result, programme, picture=picture_path(exam.exam_id, result.meta.image_id))
                 for result in dossier.results
             ],
             unreadable=[UnreadableView.of(note) for note in exam.unreadable],
+            pseudonyms=len(dossier.pseudonyms),
             reading=ReadingView.of(reading),
         )
 

@@ -1,11 +1,14 @@
 """An exam as FHIR R4: a DiagnosticReport with an Observation for each finding, checked by `fhir.resources`.
 
 DiagnosticReport, Observation, Device and Bundle are the same in R4 and in R4B, whose models the library has. The
-subject is the programme's pseudonym, as an identifier: who may resolve it is the programme's own affair.
+subject is the programme's pseudonym, as an identifier: who may resolve it is the programme's own affair. Each
+Observation has its own picture's; the report has one only where all pictures agree.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -15,7 +18,7 @@ from eyestream.programmes.uncalibrated import POINT
 from eyestream.records import Decision, Finding, Screening, utc
 from eyestream.sinks.base import Exam
 from eyestream.sinks.readings import Dossier, Reading
-from eyestream.triage import undecided
+from eyestream.triage import scored_only, undecided
 
 MEDIA_TYPE: Final = "application/fhir+json"
 
@@ -33,6 +36,9 @@ _OUTCOMES: Final = {
     "incomplete": "pictures are missing",
 }
 _SCORED: Final = "scored, not decided"
+_MIXED: Final = "The pictures carry {count} pseudonyms: they may be of several patients."
+_NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""What FHIR allows in no string."""
 
 
 def bundle(dossier: Dossier, programme: Programme | None) -> str:
@@ -45,10 +51,9 @@ def bundle(dossier: Dossier, programme: Programme | None) -> str:
     exam, reading, results = dossier.exam, dossier.reading, dossier.results
     newest = _newest(results)
     observations = [(result, finding) for result in newest for finding in (*result.findings, *result.quality)]
-    subject = _subject(exam, results)
-    devices = {str(result.identity): _device(result) for result in newest}
-    entries = [_report(exam, reading, newest, observations=observations, subject=subject, programme=programme)]
-    entries += [_observation(exam, result, finding, subject, programme) for result, finding in observations]
+    devices = {_device_id(result): _device(result) for result in newest}
+    entries = [_report(dossier, newest, observations=observations, programme=programme)]
+    entries += [_observation(exam, result, finding, programme) for result, finding in observations]
     document = {
         "resourceType": "Bundle",
         "type": "collection",
@@ -63,14 +68,13 @@ def bundle(dossier: Dossier, programme: Programme | None) -> str:
 
 
 def _report(
-    exam: Exam,
-    reading: Reading,
+    dossier: Dossier,
     results: Sequence[Screening],
     *,
     observations: Iterable[tuple[Screening, Finding]],
-    subject: dict[str, Any] | None,
     programme: Programme | None,
 ) -> dict[str, Any]:
+    exam, reading = dossier.exam, dossier.reading
     name = programme.title if programme else exam.programme
     return _present(
         {
@@ -83,14 +87,14 @@ def _report(
                 "coding": [{"system": f"{_OURS}programme", "code": exam.programme, "display": name}],
                 "text": name,
             },
-            "subject": subject,
+            "subject": _subject(*dossier.pseudonyms) if len(dossier.pseudonyms) == 1 else None,
             "effectiveDateTime": utc(exam.since).isoformat(),
             "issued": _last_change(exam, reading, results),
             "resultsInterpreter": _interpreter(reading),
             "result": [
                 {"reference": f"urn:uuid:{_observation_id(exam, result, finding)}"} for result, finding in observations
             ],
-            "conclusion": _conclusion(exam, reading),
+            "conclusion": _conclusion(dossier),
             "conclusionCode": _conclusion_codes(exam, reading),
         }
     )
@@ -100,8 +104,11 @@ def _status(exam: Exam, reading: Reading) -> str:
     """`preliminary` until a person has read it: the line's own decision is nobody's signature."""
     if reading.state == "decided":
         return "final"
-    incomplete = exam.decision is None or exam.decision.outcome == "incomplete"
-    return "partial" if incomplete else "preliminary"
+    decision = exam.standing
+    if decision is None:
+        return "partial"
+    waits_for = {eye for eye, status in decision.eyes.items() if status == "missing"} - scored_only(decision)
+    return "partial" if decision.outcome == "incomplete" and waits_for else "preliminary"
 
 
 def _interpreter(reading: Reading) -> list[dict[str, Any]] | None:
@@ -110,16 +117,18 @@ def _interpreter(reading: Reading) -> list[dict[str, Any]] | None:
     return [{"identifier": {"system": f"{_OURS}reader", "value": reading.verdict.by}}]
 
 
-def _conclusion(exam: Exam, reading: Reading) -> str | None:
-    said = []
+def _conclusion(dossier: Dossier) -> str | None:
+    reading, decision, said = dossier.reading, dossier.exam.standing, []
+    if len(dossier.pseudonyms) > 1:
+        said.append(_MIXED.format(count=len(dossier.pseudonyms)))
     if reading.state == "decided" and reading.verdict is not None:
         verdict = reading.verdict
         said.append(f"Reader: {_outcome(verdict.outcome, verdict.urgency)}. {verdict.comment}".strip())
-    if exam.decision is not None:
-        outcome = _outcome(exam.decision.outcome, exam.decision.urgency)
-        said.append(f"Automated screening: {_SCORED if undecided(exam.decision) else outcome}.")
-        said += exam.decision.notes
-    return " ".join(said) or None
+    if decision is not None:
+        outcome = _outcome(decision.outcome, decision.urgency)
+        said.append(f"Automated screening: {_SCORED if undecided(decision) else outcome}.")
+        said += decision.notes
+    return _NO_TEXT.sub(" ", " ".join(said)) or None
 
 
 def _outcome(outcome: str, urgency: str) -> str:
@@ -127,19 +136,18 @@ def _outcome(outcome: str, urgency: str) -> str:
 
 
 def _conclusion_codes(exam: Exam, reading: Reading) -> list[dict[str, Any]] | None:
-    decided = reading.verdict if reading.state == "decided" else exam.decision
+    decided = reading.verdict if reading.state == "decided" else exam.standing
     if decided is None:
         return None
     words = _SCORED if isinstance(decided, Decision) and undecided(decided) else _OUTCOMES[decided.outcome]
-    coding = [{"system": f"{_OURS}outcome", "code": decided.outcome, "display": words}]
+    # Two concepts: the codings within one would say the same in other words.
+    codes = [{"system": f"{_OURS}outcome", "code": decided.outcome, "display": words}]
     if decided.urgency != "none":
-        coding.append({"system": f"{_OURS}urgency", "code": decided.urgency, "display": decided.urgency})
-    return [{"coding": coding}]
+        codes.append({"system": f"{_OURS}urgency", "code": decided.urgency, "display": decided.urgency})
+    return [{"coding": [code]} for code in codes]
 
 
-def _observation(
-    exam: Exam, result: Screening, finding: Finding, subject: dict[str, Any] | None, programme: Programme | None
-) -> dict[str, Any]:
+def _observation(exam: Exam, result: Screening, finding: Finding, programme: Programme | None) -> dict[str, Any]:
     condition = programme.condition(finding.condition) if programme else None
     title = condition.title if condition else finding.condition
     meta = result.meta
@@ -161,30 +169,34 @@ def _observation(
                 "coding": [{"system": f"{_OURS}condition", "code": finding.condition, "display": title}],
                 "text": title,
             },
-            "subject": subject,
-            "effectiveDateTime": meta.captured_at.isoformat(),
+            "subject": _subject(meta.subject_id),
+            "effectiveDateTime": meta.captured_at.astimezone(dt.UTC).isoformat(),
             "valueQuantity": {
                 "value": round(float(finding.probability), 6),
                 "unit": "probability",
                 "system": "http://unitsofmeasure.org",
                 "code": "1",
             },
-            **_held_against(finding, programme),
+            **_held_against(result, finding, programme),
             "note": _caution(result, finding, programme),
             "bodySite": {"coding": [eye]} if eye else None,
             "method": {"text": f"zero-shot, on the phrase “{finding.prompt}”"},
-            "device": {"reference": f"urn:uuid:{_id(str(result.identity))}"},
+            "device": {"reference": f"urn:uuid:{_device_id(result)}"},
         }
     )
 
 
-def _held_against(finding: Finding, programme: Programme | None) -> dict[str, Any]:
-    """Whether it was found, and the operating point; nothing where none was measured: no score is negative there."""
+def _held_against(result: Screening, finding: Finding, programme: Programme | None) -> dict[str, Any]:
+    """Whether it was found, and the operating point; nothing where none was measured: no score is negative there.
+
+    Nor is one of a picture that cannot be judged, whatever becomes of the note beside it.
+    """
     if finding.operating_point == POINT or (programme is not None and not programme.decides):
         return {}
     point = {"value": round(float(finding.threshold), 6), "system": "http://unitsofmeasure.org", "code": "1"}
+    negative = "IND" if _caution(result, finding, programme) else "NEG"
     return {
-        "interpretation": [{"coding": [{"system": _INTERPRETATION, "code": "POS" if finding.positive else "NEG"}]}],
+        "interpretation": [{"coding": [{"system": _INTERPRETATION, "code": "POS" if finding.positive else negative}]}],
         "referenceRange": [{"high": point, "text": f"below the operating point {finding.operating_point}"}],
     }
 
@@ -208,7 +220,7 @@ def _device(result: Screening) -> dict[str, Any]:
     }
     return {
         "resourceType": "Device",
-        "id": _id(str(result.identity)),
+        "id": _device_id(result),
         "deviceName": [{"name": "eyestream", "type": "model-name"}],
         "version": [{"type": {"text": name}, "value": value} for name, value in versions.items()],
     }
@@ -220,11 +232,8 @@ def _newest(results: Sequence[Screening]) -> list[Screening]:
     return [latest[image_id] for image_id in sorted(latest)]
 
 
-def _subject(exam: Exam, results: Sequence[Screening]) -> dict[str, Any] | None:
-    metas = [*(result.meta for result in results), *(note.meta for note in exam.unreadable)]
-    if not metas:
-        return None
-    return {"identifier": {"system": f"{_OURS}subject-pseudonym", "value": metas[-1].subject_id}}
+def _subject(pseudonym: str) -> dict[str, Any]:
+    return {"identifier": {"system": f"{_OURS}subject-pseudonym", "value": pseudonym}}
 
 
 def _last_change(exam: Exam, reading: Reading, results: Sequence[Screening]) -> str:
@@ -236,6 +245,11 @@ def _last_change(exam: Exam, reading: Reading, results: Sequence[Screening]) -> 
 
 def _observation_id(exam: Exam, result: Screening, finding: Finding) -> str:
     return _id(exam.exam_id, result.meta.image_id, str(result.identity), finding.condition)
+
+
+def _device_id(result: Screening) -> str:
+    """Of all four digests: one bank may serve under two texts of its programme."""
+    return _id(str(result.identity), result.preprocessing, result.programme)
 
 
 def _id(*parts: str) -> str:

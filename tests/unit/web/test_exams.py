@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from eyestream.sinks.audit import Entry
+from eyestream.testing.contracts_readings import ADA
 from eyestream.testing.messages import png
 from eyestream.web.exam_models import ExamView
 from eyestream.web.services import File
@@ -40,6 +43,17 @@ async def test_an_unreadable_picture_is_shown_without_its_subject(world):
     assert note["image_id"] == meta.image_id
     assert note["reason"]
     assert meta.subject_id not in answer.text
+
+
+async def test_a_decision_that_not_all_pictures_are_in_is_not_shown(world):
+    """A worker that ends between storing a picture and deciding its exam leaves it so until the picture comes again."""
+    await world.screen("exam-1")
+    known = await world.readings.dossier("exam-1", Entry(actor=ADA, action="exam.viewed", at=1.0))
+    assert ExamView.of(known, world.line.programme).decision is not None
+    exam = replace(known.exam, version=known.exam.version + 1)
+    view = ExamView.of(replace(known, exam=exam), world.line.programme)
+    assert view.decision is None
+    assert view.results
 
 
 @pytest.mark.parametrize("path", ["/v1/exams/exam-9", "/v1/exams/exam-9/fhir"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 
 import pytest
@@ -8,11 +9,12 @@ from fhir.resources.R4B.bundle import Bundle
 
 from eyestream.programmes import Programme
 from eyestream.programmes.uncalibrated import BEYOND, POINT, uncalibrated
-from eyestream.records import Picture
+from eyestream.records import Picture, digest
 from eyestream.sinks.audit import Entry
 from eyestream.testing.contracts_readings import ADA
 from eyestream.triage import decide
 from eyestream.web import fhir
+from eyestream.web.exam_models import ExamView
 
 DEMO = Programme.builtin("demo")
 
@@ -27,6 +29,16 @@ async def exported(world, exam_id="exam-1"):
         kind: [one for one in resources if one["resourceType"] == kind]
         for kind in ("DiagnosticReport", "Observation", "Device")
     }
+
+
+async def looked_at(world, exam_id="exam-1"):
+    """The exam as the export finds it, to be changed."""
+    return await world.readings.dossier(exam_id, Entry(actor=ADA, action="exam.viewed", at=1.0))
+
+
+def resources(dossier, kind, programme=DEMO):
+    document = json.loads(fhir.bundle(dossier, programme))
+    return [entry["resource"] for entry in document["entry"] if entry["resource"]["resourceType"] == kind]
 
 
 async def test_an_exam_is_a_report_with_an_observation_for_each_finding_of_each_picture(world):
@@ -141,6 +153,13 @@ async def test_a_finding_of_a_picture_that_cannot_be_judged_says_so(world):
         )
         for finding in results[0].findings
     }
+    negative = {
+        (one["identifier"][0]["value"], one["code"]["coding"][0]["code"])
+        for one in found
+        if one["interpretation"][0]["coding"][0]["code"] == "NEG"
+    }
+    assert negative
+    assert not negative & warned.keys()
 
 
 async def test_the_subject_is_the_pseudonym_and_in_no_address(world):
@@ -178,3 +197,89 @@ async def test_what_is_no_fhir_is_not_handed_out(world):
         fhir.bundle(bad, None)
     good = dataclasses.replace(dossier, results=[second])
     assert json.loads(fhir.bundle(good, None))["type"] == "collection"
+
+
+async def test_a_picture_that_came_since_leaves_no_conclusion_of_the_line(world):
+    await world.screen("exam-1")
+    known = await looked_at(world)
+    [before] = resources(known, "DiagnosticReport")
+    assert before["conclusionCode"]
+    exam = dataclasses.replace(known.exam, version=known.exam.version + 1)
+    [report] = resources(dataclasses.replace(known, exam=exam), "DiagnosticReport")
+    assert report["status"] == "partial"
+    assert not {"conclusion", "conclusionCode"} & report.keys()
+    assert report["result"] == before["result"]
+
+
+@pytest.mark.parametrize(("eyes", "status"), [("RL", "preliminary"), ("R", "partial")])
+async def test_a_programme_that_does_not_decide_is_partial_only_while_an_eye_has_no_picture(world, eyes, status):
+    await world.screen("exam-1")
+    known = await looked_at(world)
+    scores = uncalibrated(DEMO)
+    pictures = [Picture(f"img-{eye}", eye, "macula") for eye in eyes]
+    exam = dataclasses.replace(known.exam, decision=decide(scores, "exam-1", pictures))
+    [report] = resources(dataclasses.replace(known, exam=exam), "DiagnosticReport", scores)
+    assert report["status"] == status
+
+
+async def test_pictures_of_several_pseudonyms_are_given_to_no_single_patient(world):
+    await world.screen("exam-1")
+    known = await looked_at(world)
+    [first, second] = known.results
+    other = dataclasses.replace(second, meta=second.meta.model_copy(update={"subject_id": "another-patient-1"}))
+    mixed = dataclasses.replace(known, results=[first, other])
+    [report] = resources(mixed, "DiagnosticReport")
+    assert "subject" not in report
+    assert report["conclusion"].startswith("The pictures carry 2 pseudonyms: they may be of several patients.")
+    subjects = {
+        one["identifier"][0]["value"]: one["subject"]["identifier"]["value"] for one in resources(mixed, "Observation")
+    }
+    assert subjects == {first.meta.image_id: first.meta.subject_id, other.meta.image_id: "another-patient-1"}
+    assert (ExamView.of(known, DEMO).pseudonyms, ExamView.of(mixed, DEMO).pseudonyms) == (1, 2)
+
+
+async def test_each_text_of_a_programme_is_a_version_of_its_own(world):
+    """A bank stays the same where nothing but the rules was written anew."""
+    await world.screen("exam-1")
+    known = await looked_at(world)
+    [first, second] = known.results
+    again = dataclasses.replace(second, programme=digest("another text"))
+    rewritten = dataclasses.replace(known, results=[first, again])
+    told = {
+        device["id"]: {version["type"]["text"]: version["value"] for version in device["version"]}["programme"]
+        for device in resources(rewritten, "Device")
+    }
+    assert sorted(told.values()) == sorted([first.programme, again.programme])
+    for one in resources(rewritten, "Observation"):
+        theirs = first if one["identifier"][0]["value"] == first.meta.image_id else again
+        assert told[one["device"]["reference"].removeprefix("urn:uuid:")] == theirs.programme
+
+
+async def test_a_camera_far_from_greenwich_keeps_no_exam_from_being_exported(world):
+    """FHIR knows no zone beyond 14 hours, and a camera's clock may be set to any."""
+    await world.screen("exam-1")
+    known = await looked_at(world)
+    taken = dt.datetime(2026, 3, 1, 8, tzinfo=dt.timezone(dt.timedelta(hours=15)))
+    moved = [dataclasses.replace(one, meta=one.meta.model_copy(update={"captured_at": taken})) for one in known.results]
+    found = resources(dataclasses.replace(known, results=moved), "Observation")
+    assert {dt.datetime.fromisoformat(one["effectiveDateTime"]) for one in found} == {taken}
+
+
+async def test_a_comment_with_what_no_text_may_hold_is_exported_without_it(world):
+    await world.screen("exam-1")
+    claim = await world.readings.claim("exam-1", ADA, for_s=900)
+    comment = "Exudates,\x0bboth\x00 eyes.\nSee below."
+    await world.readings.decide(
+        "exam-1", ADA, outcome="refer", urgency="soon", comment=comment, seen=claim.reading.version
+    )
+    _, found = await exported(world)
+    assert "Exudates, both  eyes.\nSee below." in found["DiagnosticReport"][0]["conclusion"]
+
+
+async def test_outcome_and_urgency_are_two_codes_since_neither_says_the_other(world):
+    await world.screen("exam-1")
+    claim = await world.readings.claim("exam-1", ADA, for_s=900)
+    await world.readings.decide("exam-1", ADA, outcome="refer", urgency="soon", comment="", seen=claim.reading.version)
+    _, found = await exported(world)
+    codes = [[one["code"] for one in concept["coding"]] for concept in found["DiagnosticReport"][0]["conclusionCode"]]
+    assert codes == [["refer"], ["soon"]]

@@ -24,6 +24,7 @@ export async function showExam(main, parameters, context) {
     fill(news);
     fill(main,
       heading(`Exam ${body.exam_id}`, h("a", { href: context.list(), class: "back" }, "Back to the worklist")),
+      body.pseudonyms > 1 && h("p", { class: "unreadable" }, chip("warn", "!", "More than one patient?"), ` The pictures of this exam carry ${body.pseudonyms} pseudonyms.`),
       news,
       h("div", { class: "exam" }, h("div", { class: "eyes" }, eyes(body, found)), panel));
     const part = h("div", {});
