@@ -86,6 +86,7 @@ def test_an_embedding_that_says_nothing_refuses_its_own_picture_alone():
     batch = [capture(number, programme="one") for number in range(4)]
     results = judged(batch, [[1, 0], [0, 0], [np.inf, 1], [-1, 0]], {"one": ONE})
     assert [result.reason for result in results[1:3]] == ["embedding-without-direction", "embedding-not-finite"]
+    assert {result.stage for result in results[1:3]} == {"encoding"}
     assert [results[0].findings[0].positive, results[3].findings[0].positive] == [True, False]
     assert [results[0].meta, results[3].meta] == [batch[0].meta, batch[3].meta]
 
