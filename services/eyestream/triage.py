@@ -56,7 +56,7 @@ def decide(programme: Programme, exam_id: str, pictures: Sequence[Picture]) -> D
     reasons, raised = exam.reasons()
     eyes = exam.eyes(reasons)
     spoken = [reason.urgency for reason in reasons] + [eye.urgency for eye in eyes]
-    urgency = max(spoken, key=programme.rank_of, default=NO_ACTION)
+    urgency = max(spoken, key=programme.rank_of)
     outcome = _outcome(eyes)
     return Decision(
         exam_id=exam_id,

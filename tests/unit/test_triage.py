@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 
 from eyestream.programmes import Programme
 from eyestream.records import Finding, Picture
-from eyestream.triage import decide
+from eyestream.triage import decide, scored_only, undecided
 
+# The steps are in no alphabetical order: nothing may go by their names.
 SCALE = """
 schema_version = 1
 name = "test"
 title = "Test"
 [[urgencies]]
-name = "urgent"
-title = "Urgent"
+name = "at-once"
+title = "At once"
 rank = 3
 within_days = 14
 [[urgencies]]
@@ -51,7 +52,7 @@ positive = ["a blurred picture"]
 [[rules]]
 name = "both-signs"
 when = ["haemorrhages", "exudates"]
-urgency = "urgent"
+urgency = "at-once"
 because = "Haemorrhages and exudates in one eye"
 """
 CONDITIONS = ("haemorrhages", "exudates", "microaneurysms")
@@ -218,21 +219,31 @@ def test_the_most_probable_picture_of_each_eye_and_condition_is_the_reason():
 
 
 def test_of_equally_probable_pictures_the_same_one_is_always_named():
-    pictures = [picture("r2", "R", "haemorrhages"), picture("r1", "R", "haemorrhages")]
-    assert {decide(ANY, "exam", order).reasons[0].image_id for order in (pictures, pictures[::-1])} == {"r1"}
+    pictures = [picture(f"r{number}", "R", "haemorrhages") for number in range(30, 9, -1)]
+    assert {decide(ANY, "exam", order).reasons[0].image_id for order in (pictures, pictures[::-1])} == {"r10"}
+
+
+def test_of_one_pictures_equally_probable_results_the_same_one_is_always_named():
+    """As when an exam was scored again by another bank."""
+    results = [
+        Picture("r", "R", "macula", (Finding("exudates", 0.9, 0.5, "balanced", f"phrase {number}"),))
+        for number in range(30, 9, -1)
+    ]
+    told = {decide(ANY, "exam", order).reasons[0].finding.prompt for order in (results, results[::-1])}
+    assert told == {"phrase 10"}
 
 
 def test_findings_together_in_one_eye_raise_the_urgency():
     apart = decide(ANY, "exam", [picture("r", "R", "haemorrhages"), picture("l", "L", "exudates")])
     together = decide(ANY, "exam", [picture("r1", "R", "haemorrhages"), picture("r2", "R", "exudates")])
-    assert (apart.urgency, together.urgency) == ("soon", "urgent")
-    assert {reason.urgency for reason in together.reasons} == {"urgent"}
-    assert together.notes[0] == "Haemorrhages and exudates in one eye: urgent"
+    assert (apart.urgency, together.urgency) == ("soon", "at-once")
+    assert {reason.urgency for reason in together.reasons} == {"at-once"}
+    assert together.notes[0] == "Haemorrhages and exudates in one eye: at-once"
 
 
 def test_a_finding_in_an_unknown_eye_counts_for_either_eye_in_a_rule():
     decision = decide(ANY, "exam", [picture("l", "L", "haemorrhages"), picture("u", "U", "exudates")])
-    assert decision.urgency == "urgent"
+    assert decision.urgency == "at-once"
 
 
 def test_a_rule_may_look_at_both_eyes_and_ask_for_fewer_than_all():
@@ -242,11 +253,11 @@ name = "two-of-three"
 when = ["haemorrhages", "exudates", "microaneurysms"]
 at_least = 2
 where = "either-eye"
-urgency = "urgent"
+urgency = "at-once"
 because = "Two signs"
 """
     two = [picture("r", "R", "microaneurysms"), picture("l", "L", "exudates")]
-    assert decide(programme(rule), "exam", two).urgency == "urgent"
+    assert decide(programme(rule), "exam", two).urgency == "at-once"
     assert decide(programme(rule), "exam", two[:1]).outcome == "incomplete"
 
 
@@ -319,6 +330,20 @@ def test_an_eye_that_again_and_again_cannot_be_judged_is_referred(kind, enough):
     assert said(after) == ("refer", "routine", 13, {"R": "ungradable", "L": "clear"})
     assert any("referred because" in note for note in after.notes)
     assert decide(ANY, "exam", [picture("l", "L"), *tries, picture("r9", "R")]).outcome == "clear"
+
+
+def test_a_programme_that_does_not_decide_says_of_which_eyes_it_has_scores_and_waits_for_no_picture():
+    scores = Programme.parse(SCALE.replace('title = "Test"', 'title = "Test"\ndecides = false'))
+    right, left = picture("r", "R", "haemorrhages"), picture("l", "L", bad="blur")
+    alone, both, empty = (decide(scores, "exam", pictures) for pictures in ([right], [right, left], []))
+    assert [decision.outcome for decision in (alone, both, empty)] == ["incomplete", "recapture", "incomplete"]
+    assert [scored_only(decision) for decision in (alone, both, empty)] == [{"R"}, {"R"}, set()]
+    assert [undecided(decision) for decision in (alone, both, empty)] == [True, False, False]
+
+
+def test_an_exam_that_waits_for_a_picture_is_not_one_that_was_only_scored():
+    decision = decide(ANY, "exam", [picture("r", "R")])
+    assert (decision.outcome, scored_only(decision), undecided(decision)) == ("incomplete", set(), False)
 
 
 def test_failures_of_two_eyes_are_not_added_up():
