@@ -21,7 +21,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainValidator
 from eyestream.errors import Misconfigured
 from eyestream.records import Sha256, Slug, now
 from eyestream.telemetry import Verb
-from eyestream.web.principals import Grant, Principal, ordered
+from eyestream.web.principals import KEY_HOLDER, Grant, Principal, ordered
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +89,10 @@ class KeyFile:
         expires = entry.expires.timestamp() if entry.expires else None
         if expires is not None and expires <= self._clock():
             return None
-        return Principal(who=f"key:{entry.name}", how="api-key", grants=entry.scopes, expires=expires)
+        return Principal(who=f"{KEY_HOLDER}{entry.name}", how="api-key", grants=entry.scopes, expires=expires)
 
     def _look(self) -> None:
-        if self._clock() - self._looked < _LOOK_S:
+        if abs(self._clock() - self._looked) < _LOOK_S:  # also of a clock that was put back
             return
         self._looked = self._clock()
         try:

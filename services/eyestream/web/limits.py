@@ -30,7 +30,8 @@ class Buckets:
         """Take one token; 0 when there was one, else the seconds until there is."""
         at = self._clock()
         level, since = self._levels.get(name, (float(self._burst), at))
-        level = min(self._burst, level + (at - since) * self._rate)
+        # A clock that was put back takes nothing away, or everybody would wait for as long as that.
+        level = min(self._burst, level + max(0.0, at - since) * self._rate)
         if level < 1:
             self._levels[name] = level, at
             return (1 - level) / self._rate

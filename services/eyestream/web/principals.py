@@ -17,6 +17,9 @@ EXPLAINED: Final[dict[Scope, str]] = {
     "operate": "see and redrive dead letters, see the audit record",
 }
 
+KEY_HOLDER: Final = "key:"
+"""What the name of whoever holds an API key begins with, and nobody else's."""
+
 _WRITTEN: Final = re.compile(rf"({'|'.join(SCOPES)})(?:@([a-z0-9](?:[a-z0-9-]{{0,62}}[a-z0-9])?))?")
 
 

@@ -78,9 +78,9 @@ class Pulse:
         """How this programme's pictures fared lately. Raises Unavailable without the store of results."""
         async with self._looking:
             known = self._known.get(programme)
-            if known is None or self._clock() - known.at >= _FRESH_S:
+            if known is None or abs(self._clock() - known.at) >= _FRESH_S:  # also of a clock that was put back
                 at = self._clock()
-                self._known = {name: beat for name, beat in self._known.items() if at - beat.at < _FRESH_S}
+                self._known = {name: beat for name, beat in self._known.items() if abs(at - beat.at) < _FRESH_S}
                 known = self._known[programme] = await self._look(programme)
             return known
 

@@ -65,6 +65,15 @@ def test_keys_are_taken_in_and_out_while_the_service_runs(file, clock):
     assert keys.principal(old) is None
 
 
+def test_a_key_that_is_taken_out_is_nobodys_though_the_clock_was_put_back(file, clock):
+    key, entry = make_key("ward-7", ["read"])
+    file.write_text(entry)
+    keys = KeyFile(file, clock=clock)
+    file.write_text("")
+    clock.step(-3600)
+    assert keys.principal(key) is None
+
+
 def test_a_file_that_became_wrong_leaves_the_keys_read_before(file, clock, caplog):
     key, entry = make_key("ward-7", ["read"])
     file.write_text(entry)

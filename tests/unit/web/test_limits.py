@@ -26,6 +26,15 @@ def test_whoever_waits_as_long_as_told_is_served():
     assert buckets.take("ada") == 0
 
 
+def test_a_clock_that_is_put_back_holds_nobody_up():
+    clock = WallClock()
+    buckets = Buckets(1.0, 2, clock=clock)
+    buckets.take("ada")
+    clock.step(-3600)
+    assert buckets.take("ada") == 0
+    assert 0 < buckets.take("ada") <= 1
+
+
 def test_many_names_take_no_memory_for_long():
     clock = WallClock()
     buckets = Buckets(1.0, 2, clock=clock)

@@ -133,6 +133,7 @@ async def test_a_token_may_hold_a_scope_for_some_programmes_alone(issuer, provid
         {"sub": ""},
         {"sub": "x" * 129},
         {"sub": "line\nbreak"},
+        {"sub": "key:ward-7"},
         {"nbf": 1_772_352_000 + 3600},
     ],
 )
@@ -188,6 +189,27 @@ async def test_elliptic_curves_are_taken_too_and_algorithms_do_not_mix(issuer, p
         await issuer.principal(provider.token("one", alg="PS256"))
 
 
+@pytest.mark.parametrize("alg", ["RS512", "PS256"])
+async def test_a_key_that_names_no_algorithm_may_use_any_of_its_kind_that_we_take(provider, clock, alg):
+    issuer = Issuer(URL, audience="eyestream", algorithms=(alg, "ES256"), fetch=provider.fetch, clock=clock)
+    assert (await issuer.principal(provider.token(alg=alg))).who == "ada@clinic.example"
+    for other in ("RS256", "RS384"):
+        with pytest.raises(NotOurs):
+            await issuer.principal(provider.token(alg=other))
+    confused = jwt.encode({"sub": "eve"}, EC_KEY, algorithm="ES256", headers={"kid": "one"})
+    with pytest.raises(NotOurs):
+        await issuer.principal(confused)
+
+
+async def test_a_key_that_names_its_algorithm_is_used_with_that_alone(provider, clock):
+    named = provider.public
+    provider.public = lambda kid: {**named(kid), "alg": "RS256"}
+    issuer = Issuer(URL, audience="eyestream", algorithms=("RS256", "PS256"), fetch=provider.fetch, clock=clock)
+    await issuer.principal(provider.token())
+    with pytest.raises(NotOurs):
+        await issuer.principal(provider.token(alg="PS256"))
+
+
 async def test_the_keys_are_fetched_once_for_many_tokens(issuer, provider):
     tokens = [provider.token(jti=str(number)) for number in range(20)]
     await asyncio.gather(*(issuer.principal(token) for token in tokens))
@@ -231,6 +253,43 @@ async def test_while_the_provider_is_away_its_last_keys_are_believed(issuer, pro
     assert (await issuer.principal(provider.token())).who == "ada@clinic.example"
 
 
+async def test_a_provider_that_hangs_holds_up_nobody_whose_key_is_known(provider, clock):
+    """But the one whose request asks it."""
+    hangs, answer = threading.Event(), threading.Event()
+
+    def fetch(url):
+        if provider.away:
+            hangs.set()
+            assert answer.wait(10)
+        return provider.fetch(url)
+
+    issuer = Issuer(URL, audience="eyestream", algorithms=("RS256",), fetch=fetch, clock=clock, max_age_s=300)
+    await issuer.principal(provider.token())
+    provider.away = True
+    answer.set()
+    clock.step(301)
+    await issuer.principal(provider.token())
+    clock.step(11)
+    hangs.clear()
+    answer.clear()
+    async with asyncio.timeout(10):
+        asks = asyncio.create_task(issuer.principal(provider.token()))
+        await asyncio.to_thread(hangs.wait, 10)
+        assert (await issuer.principal(provider.token())).who == "ada@clinic.example"
+        assert not asks.done()
+        answer.set()
+        await asks
+
+
+async def test_keys_grow_old_though_the_clock_was_put_back(issuer, provider, clock):
+    await issuer.principal(provider.token())
+    clock.step(-86_400)
+    provider.keys = {"two": RSA_KEYS[1]}
+    assert (await issuer.principal(provider.token("two"))).who == "ada@clinic.example"
+    with pytest.raises(NotOurs):
+        await issuer.principal(provider.token("one", key=RSA_KEYS[0]))
+
+
 async def test_a_provider_that_never_answered_is_away_and_not_asked_by_every_request(issuer, provider, clock):
     provider.away = True
     for _ in range(5):
@@ -252,6 +311,51 @@ async def test_a_provider_that_calls_itself_otherwise_is_not_believed(issuer, pr
 def test_a_provider_is_asked_over_https_alone(url):
     with pytest.raises(Misconfigured, match="https"):
         Issuer(url, audience="eyestream", algorithms=("RS256",))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{",
+        b"what is this?\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n\xff",
+    ],
+    ids=["half", "no HTTP", "no JSON"],
+)
+async def test_a_provider_that_answers_nonsense_is_away(provider, clock, answer):
+    url = await served(answer)
+    nonsense = False
+    issuer = Issuer(
+        URL,
+        audience="eyestream",
+        algorithms=("RS256",),
+        fetch=lambda name: fetch(url) if nonsense else provider.fetch(name),
+        clock=clock,
+    )
+    await issuer.principal(provider.token())
+    nonsense = True
+    clock.step(3600)
+    assert (await issuer.principal(provider.token())).who == "ada@clinic.example"
+
+
+async def test_a_provider_that_sends_us_where_all_can_listen_is_not_followed():
+    url = await served(b"HTTP/1.1 302 Found\r\nLocation: http://id.example/keys\r\nContent-Length: 0\r\n\r\n")
+    with pytest.raises(Misconfigured, match="https"):
+        await asyncio.to_thread(fetch, url)
+
+
+async def served(answer):
+    """The address of a server that answers so to one request."""
+
+    async def tell(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+        server.close()
+
+    server = await asyncio.start_server(tell, "127.0.0.1", 0)
+    return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
 
 
 @pytest.fixture

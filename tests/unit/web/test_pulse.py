@@ -95,6 +95,13 @@ async def test_many_who_look_at_once_make_one_look(scene):
     assert await pulse.beat("demo") is not first
 
 
+async def test_a_clock_that_is_put_back_does_not_stop_the_looking(scene):
+    *_, pulse, clock = scene
+    first = await pulse.beat("demo")
+    clock[0] -= 3600
+    assert await pulse.beat("demo") is not first
+
+
 async def test_a_line_at_rest_has_no_stages(scene):
     _, _, pulse, _ = scene
     beat = await pulse.beat("demo")
