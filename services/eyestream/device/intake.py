@@ -167,4 +167,6 @@ def _believable(*times: dt.datetime | None) -> dt.datetime:
 
 def image_id(exam_id: str, sha256: str, frame: int) -> str:
     """The picture's name: the same for the same bytes of the same exam, whoever sends them and however often."""
-    return records.digest("picture", exam_id, sha256, str(frame))[:_IMAGE_ID_LENGTH]
+    # An exam of bytes that are no UTF-8 is named as well, and then refused for what it is.
+    exam = exam_id.encode(errors="surrogateescape")
+    return records.digest("picture", exam, sha256, str(frame))[:_IMAGE_ID_LENGTH]

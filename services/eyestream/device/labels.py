@@ -6,6 +6,7 @@ A label may hold a patient's own number, so labels are never printed. Nothing he
 from __future__ import annotations
 
 import dataclasses
+import errno
 import re
 from pathlib import Path
 from typing import Annotated, Final
@@ -65,8 +66,20 @@ def sidecar_of(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
+def has_sidecar(path: Path) -> bool:
+    """Whether the picture has a sidecar; a name so long that `.json` has no room behind it has none."""
+    try:
+        return sidecar_of(path).exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
+
+
 def read_sidecar(path: Path) -> Labels:
     """The labels in the picture's sidecar, if it has one. Raises Rejected `bad-sidecar`, naming fields, not values."""
+    if not has_sidecar(path):
+        return Labels()
     try:
         with sidecar_of(path).open("rb") as file:
             said = _Sidecar.model_validate_json(file.read(SIDECAR_MAX_BYTES))

@@ -62,7 +62,8 @@ class SiteKey:
 
     def _keyed(self, *parts: str) -> str:
         purpose, *rest = parts
-        mac = self._mac(purpose, *(part.encode() for part in rest))
+        # A file's name may be of bytes that are no UTF-8, as on a share from another system: it counts as those bytes.
+        mac = self._mac(purpose, *(part.encode(errors="surrogateescape") for part in rest))
         return base64.b32encode(mac[:_PSEUDONYM_BYTES]).decode().lower()
 
     def _mac(self, purpose: str, *parts: bytes) -> bytes:

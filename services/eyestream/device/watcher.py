@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from eyestream.device.labels import sidecar_of
+from eyestream.device.labels import has_sidecar, sidecar_of
 from eyestream.errors import Rejected, Unavailable
 from eyestream.telemetry import Verb
 
@@ -29,6 +29,8 @@ REFUSED: Final = "refused"
 _NOT_PICTURES: Final = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", ".json")
 _SYSTEM_FILES: Final = frozenset({"thumbs.db", "desktop.ini"})
 _SHORTEST_WAIT_S: Final = 0.1
+_LONGEST_NAME: Final = 240
+"""Bytes of a name that still has room for a number and another extension; file systems end at 255."""
 
 
 class FileMemory(Protocol):
@@ -144,13 +146,17 @@ class FolderWatcher:
                     continue
                 path = here / name
                 shape = _shape(path)
-                if shape is None or path.is_symlink() or not path.is_file():
-                    continue
-                if self._remembers(path):
-                    continue
-                if self._habits.wait_for_sidecar and not sidecar_of(path).exists():
-                    continue
-                yield path, shape
+                try:
+                    if shape is not None and self._is_wanted(path):
+                        yield path, shape
+                except OSError as error:
+                    _cannot_look(error)
+
+    def _is_wanted(self, path: Path) -> bool:
+        """Whether it is a file, not done with, and has what it must have beside it."""
+        if path.is_symlink() or not path.is_file() or self._remembers(path):
+            return False
+        return not self._habits.wait_for_sidecar or has_sidecar(path)
 
     def _remembers(self, path: Path) -> bool:
         """Whether the file is done with, though it stays; or gone by now, which its memory cannot know."""
@@ -212,9 +218,16 @@ class FolderWatcher:
             # The reason first: a refused file without one would be a riddle.
             reason = f"{rejection.reason}\n{rejection.explanation}\n"
             target.with_name(target.name + ".txt").write_text(reason, encoding="utf-8")
-        path.replace(target)
-        if sidecar_of(path).exists():
+        # The sidecar first, and back again: one that stayed alone would label the next picture of this name.
+        labelled = has_sidecar(path)
+        if labelled:
             sidecar_of(path).replace(sidecar_of(target))
+        try:
+            path.replace(target)
+        except OSError:
+            if labelled:
+                sidecar_of(target).replace(sidecar_of(path))
+            raise
 
     def _observe(self) -> Any:
         """The file system's own events, where there are any."""
@@ -251,10 +264,20 @@ def _shape(path: Path) -> tuple[int, int] | None:
 
 
 def _free_name(path: Path) -> Path:
-    """The path, or with a number before its extension when it is taken: nothing is ever overwritten."""
+    """The path, or with a number before its extension when it is taken: nothing is ever overwritten.
+
+    A name that leaves no room for that, or for `.json` or `.txt` behind it, is cut.
+    """
+    path = path.with_name(_cut(path.stem, max(1, _LONGEST_NAME - len(os.fsencode(path.suffix)))) + path.suffix)
     number = 1
     free = path
-    while free.exists():
+    while free.exists() or has_sidecar(free):
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
+
+
+def _cut(text: str, size: int) -> str:
+    """At most so many bytes of the text, and no character in part."""
+    whole = os.fsencode(text)
+    return text if len(whole) <= size else whole[:size].decode(errors="ignore")

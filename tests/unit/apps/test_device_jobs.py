@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
@@ -101,3 +102,11 @@ def test_a_file_is_met_once_between_two_looks(folder, memory):
     assert memory.knows(path)
     assert len(memory.met()) == 1
     assert memory.met() == set()
+
+
+def test_a_file_whose_name_is_no_utf_8_is_remembered_like_any_other(folder, memory):
+    path = folder / os.fsdecode(b"M\xfcller.jpg")
+    path.write_bytes(b"eye")
+    assert not memory.knows(path)
+    memory.remember(path)
+    assert memory.knows(path)

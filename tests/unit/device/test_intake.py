@@ -127,6 +127,25 @@ def test_an_exam_number_that_cannot_travel_is_refused(spool, key, origin, file, 
     assert "Lindqvist" not in str(caught.value)
 
 
+def test_a_name_of_bytes_that_are_no_utf_8_tells_its_exam_like_any_other(spool, key, origin, file, png_of):
+    intake = Intake(spool, key, origin, pattern=NamePattern("{exam}_{laterality}"))
+    first, second = (file(png_of(seed), os.fsdecode(b"M\xfcller_%c.png" % eye)) for seed, eye in ((1, b"R"), (2, b"L")))
+    assert intake.take(first).exam_known
+    assert intake.take(second).exam_known
+    (meta,) = waiting(spool)  # one of each exam
+    assert (meta.laterality, spool.depth().waiting) == ("R", 2)
+
+
+def test_an_exam_of_bytes_that_are_no_utf_8_cannot_travel_as_it_is(spool, key, origin, file, png_of):
+    intake = Intake(spool, key, origin, pattern=NamePattern("{exam}_{laterality}"), plain_exams=True)
+    with pytest.raises(Rejected, match="characters that cannot travel"):
+        intake.take(file(png_of(), os.fsdecode(b"M\xfcller_R.png")))
+
+
+def test_a_name_with_no_room_for_a_sidecars_has_none(intake, file, png_of):
+    assert intake.take(file(png_of(), "a" * 251 + ".png")).new == 1
+
+
 def test_two_files_of_one_exam_in_one_pattern_are_one_exam(spool, key, origin, file, png_of, jpeg_of):
     intake = Intake(spool, key, origin, pattern=NamePattern("{exam}_{laterality}"))
     right, left = file(png_of(1), "E17_R.png"), file(jpeg_of(2), "E17_L.jpg")

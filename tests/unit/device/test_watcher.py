@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -253,6 +255,82 @@ def test_a_sidecar_moves_with_its_picture(camera):
     camera.write("eye.jpg.json", b"{}")
     camera.wait(camera.watcher(), 2)
     assert camera.names() == ["sent/eye.jpg", "sent/eye.jpg.json"]
+
+
+def test_a_sidecar_that_cannot_be_moved_keeps_its_picture_and_never_labels_the_next_of_that_name(camera, monkeypatch):
+    camera.write("eye.jpg")
+    sidecar = camera.write("eye.jpg.json", b'{"exam": "E1"}')
+    move = Path.replace
+
+    def locked(path, target):
+        if path == sidecar:
+            raise PermissionError(errno.EACCES, "another program has it open")
+        return move(path, target)
+
+    watcher = camera.watcher()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", locked)
+        camera.wait(watcher, 5)
+    assert camera.names() == ["eye.jpg", "eye.jpg.json"]
+    camera.wait(watcher, 30)
+    assert camera.names() == ["sent/eye.jpg", "sent/eye.jpg.json"]
+
+
+def test_a_picture_that_cannot_be_moved_keeps_its_sidecar(camera, monkeypatch):
+    picture = camera.write("eye.jpg")
+    camera.write("eye.jpg.json", b'{"exam": "E1"}')
+    move = Path.replace
+
+    def locked(path, target):
+        if path == picture:
+            raise PermissionError(errno.EACCES, "another program has it open")
+        return move(path, target)
+
+    monkeypatch.setattr(Path, "replace", locked)
+    camera.wait(camera.watcher(), 5)
+    assert camera.names() == ["eye.jpg", "eye.jpg.json"]
+
+
+def test_a_picture_is_put_beside_no_sidecar_of_another(camera):
+    camera.write("sent/eye.jpg.json", b'{"exam": "E1"}')
+    camera.write("eye.jpg")
+    camera.wait(camera.watcher(), 3)
+    assert camera.names() == ["sent/eye-2.jpg", "sent/eye.jpg.json"]
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "眼"])
+@pytest.mark.parametrize("refuse", [False, True])
+def test_a_name_as_long_as_names_can_be_is_taken_and_put_aside(camera, broken, letter, refuse):
+    room = 251 // len(letter.encode())
+    names = [letter * room + ".jpg", letter * (room - 1) + "b.jpg"]
+    for name in names:
+        camera.write(name)
+    camera.error = broken if refuse else None
+    camera.wait(camera.watcher(), 30)
+    aside = [Path(name) for name in camera.names()]
+    assert [name.parent.name for name in aside] == ["refused" if refuse else "sent"] * (4 if refuse else 2)
+    assert len([name for name in aside if name.suffix == ".jpg" and name.name.startswith(letter * 70)]) == 2
+
+
+def test_a_name_with_no_room_for_a_sidecars_ends_no_watcher_that_waits_for_one(camera):
+    camera.write("a" * 251 + ".jpg")
+    camera.write("eye.jpg")
+    camera.write("eye.jpg.json", b"{}")
+    camera.wait(camera.watcher(habits=Habits(wait_for_sidecar=True)), 3)
+    assert camera.taken == ["eye.jpg"]
+
+
+def test_a_share_that_goes_away_while_it_is_looked_through_ends_nothing(camera):
+    class Memory:
+        def knows(self, path):
+            raise OSError(errno.ESTALE, "stale file handle", str(path))
+
+        def remember(self, path):
+            raise AssertionError
+
+    camera.write("eye.jpg")
+    camera.wait(camera.watcher(memory=Memory()), 3)
+    assert camera.taken == []
 
 
 def test_a_picture_waits_for_its_sidecar_when_told_to(camera):
