@@ -42,8 +42,10 @@ async def exam(visit: Reader, exam_id: ExamId, if_none_match: IfNoneMatch = None
     known = await visit.services.dossiers.dossier(exam_id, visit.entry("exam.viewed", exam_id=exam_id))
     if known is None:
         raise unknown_exam()
-    tag = etag(known.reading.version)
-    if if_none_match is not None and tag in [one.strip() for one in if_none_match.split(",")]:
+    reading, tag = known.reading, etag(known.reading.version)
+    # A claim is renewed, and ends, within one version: what the caller holds is still so only where there can be none.
+    unclaimed = reading.state == "decided" or reading.version.reading == 0
+    if unclaimed and if_none_match is not None and tag in [one.strip() for one in if_none_match.split(",")]:
         return Response(status_code=304, headers={"ETag": tag})
     return shown(ExamView.of(known, _programme(visit, known.exam.programme)), headers={"ETag": tag})
 

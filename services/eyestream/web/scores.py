@@ -47,7 +47,8 @@ async def score(
     """
     services = visit.services
     visit.require("score", programme)
-    if programme not in services.banks():
+    bank = services.banks().get(programme)
+    if bank is None:
         raise Problem(404, "unknown-programme", "No bank is in service for this programme: /v1/programmes lists them.")
     value = await request.body()
     sha256 = hashlib.sha256(value).hexdigest()
@@ -66,9 +67,10 @@ async def score(
         sha256=sha256,
     )
     await visit.record("picture.scored", image_id=meta.image_id, programme=programme)
-    outcome = "scored"
+    outcome = "failed"
     try:
         result = await services.scorer.score(value, meta, content_type=content_type)
+        outcome = "scored"
     except Rejected:
         outcome = "rejected"
         raise
@@ -77,4 +79,4 @@ async def score(
         raise
     finally:
         services.metrics.scores.labels(outcome).inc()
-    return shown(ResultView.of(result, services.banks()[programme].programme, picture=None))
+    return shown(ResultView.of(result, bank.programme, picture=None))

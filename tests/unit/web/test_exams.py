@@ -72,6 +72,25 @@ async def test_who_holds_the_exam_as_it_is_gets_no_second_copy(world):
     assert changed.status_code == 200
 
 
+async def test_a_claim_that_is_renewed_or_ends_is_seen_though_it_is_no_new_version(world):
+    await world.screen("exam-1")
+    ada, viewer = world.client("ada"), world.client("viewer")
+    await ada.put("/v1/exams/exam-1/claim")
+    first = await viewer.get("/v1/exams/exam-1")
+    held = {"If-None-Match": first.headers["etag"]}
+    world.clock.step(600)
+    await ada.put("/v1/exams/exam-1/claim")
+    renewed = await viewer.get("/v1/exams/exam-1", headers=held)
+    assert renewed.headers["etag"] == first.headers["etag"]
+    assert renewed.json()["reading"]["until"] > first.json()["reading"]["until"]
+    world.clock.step(901)
+    ended = await viewer.get("/v1/exams/exam-1", headers=held)
+    assert ended.json()["reading"]["state"] == "open"
+    version = (await ada.put("/v1/exams/exam-1/claim")).headers["etag"]
+    decided = await ada.put("/v1/exams/exam-1/verdict", json={"outcome": "clear"}, headers={"If-Match": version})
+    assert (await viewer.get("/v1/exams/exam-1", headers={"If-None-Match": decided.headers["etag"]})).status_code == 304
+
+
 async def test_whoever_sees_an_exam_is_on_record_with_the_requests_id(world):
     await world.screen("exam-1")
     await world.client("viewer").get("/v1/exams/exam-1", headers={"X-Request-ID": "trace-7"})

@@ -102,6 +102,9 @@ async def test_an_engine_that_was_exchanged_is_taken_by_the_next_who_asks(scorin
     with monkeypatch.context() as patched:
         patched.setattr(scoring.line.encoder, "encode", exchanged)
         is_problem(await ask(scoring, png(1)), 503, "misconfigured")
+    metrics = scoring.services.metrics.registry
+    assert metrics.get_sample_value("eyestream_web_scores_total", {"outcome": "failed"}) == 1
+    assert metrics.get_sample_value("eyestream_web_scores_total", {"outcome": "scored"}) is None
     assert (await ask(scoring, png(1))).status_code == 200
     assert scoring.connects == 2
 
