@@ -14,6 +14,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaConfigurationError, KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from eyestream import kafka_security
+from eyestream.device import handshake
 from eyestream.errors import Misconfigured, Unavailable
 
 Done = Callable[[Exception | None], None]
@@ -57,9 +58,10 @@ class KafkaTarget:
     security: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def connect(self) -> KafkaTransport:
-        """A new transport. Blocks for `connect_timeout_s` at most.
+        """A new transport. Blocks for twice `connect_timeout_s` at most: for a connection, and for Kafka behind it.
 
-        Raises Unavailable when no broker answers, Misconfigured for options that cannot be.
+        Raises Unavailable when no broker answers, Misconfigured for options that cannot be. Neither tells a value of
+        `security`, which may be a password.
         """
         return KafkaTransport(self)
 
@@ -77,13 +79,21 @@ class KafkaTransport:
     """Carries records with kafka-python."""
 
     def __init__(self, target: KafkaTarget) -> None:
-        kafka_security.check(target.security)
+        security = dict(target.security)
+        kafka_security.check(security)
+        handshake.check_login(security)
+        if strange := sorted(security.keys() - KafkaProducer.DEFAULT_CONFIG.keys()):
+            raise Misconfigured(f"Kafka's options are wrong: kafka-python knows no {', '.join(strange)}")
+        if (context := handshake.tls(security)) is not None:
+            security["ssl_context"] = context
+        servers = [server.strip() for server in target.bootstrap.split(",")]
+        servers = handshake.answering(servers, security, context, within_s=target.connect_timeout_s)
         self._topic = target.topic
         connect_ms = int(target.connect_timeout_s * 1000)
         delivery_ms = int(target.delivery_timeout_s * 1000)
         try:
             self._producer = _Producer(
-                bootstrap_servers=[server.strip() for server in target.bootstrap.split(",")],
+                bootstrap_servers=servers,
                 bootstrap_timeout_ms=connect_ms,
                 max_block_ms=connect_ms,
                 acks="all",
@@ -94,12 +104,16 @@ class KafkaTransport:
                 allow_auto_create_topics=False,
                 reconnect_backoff_max_ms=2000,
                 metrics_enabled=False,
-                **target.security,
+                **security,
             )
         except KafkaConfigurationError as error:
             raise Misconfigured(f"Kafka's options do not fit together: {error}") from error
         except (ValueError, AssertionError, TypeError, FileNotFoundError) as error:
             raise Misconfigured(f"Kafka's options are wrong: {error}") from error
+        except KafkaTimeoutError as error:
+            login = ", and are the user and password right" if "sasl_mechanism" in security else ""
+            text = f"{', '.join(servers)} takes connections and lets nobody in: is it Kafka{login}?"
+            raise Unavailable("kafka", text) from error
         except (KafkaError, OSError) as error:
             raise Unavailable("kafka", type(error).__name__) from error
 
