@@ -241,8 +241,17 @@ def test_findings_together_in_one_eye_raise_the_urgency():
     assert together.notes[0] == "Haemorrhages and exudates in one eye: at-once"
 
 
-def test_a_finding_in_an_unknown_eye_counts_for_either_eye_in_a_rule():
-    decision = decide(ANY, "exam", [picture("l", "L", "haemorrhages"), picture("u", "U", "exudates")])
+def test_findings_that_a_rule_does_not_name_neither_meet_it_nor_are_raised_by_it():
+    beside = decide(ANY, "exam", [picture("r", "R", "haemorrhages", "microaneurysms")])
+    assert beside.urgency == "soon"
+    all_three = decide(ANY, "exam", [picture("r", "R", "haemorrhages", "microaneurysms", "exudates")])
+    urgencies = {reason.finding.condition: reason.urgency for reason in all_three.reasons}
+    assert urgencies == {"haemorrhages": "at-once", "exudates": "at-once", "microaneurysms": "none"}
+
+
+@pytest.mark.parametrize("eye", ["R", "L"])
+def test_a_finding_in_an_unknown_eye_counts_for_either_eye_in_a_rule(eye):
+    decision = decide(ANY, "exam", [picture("known", eye, "haemorrhages"), picture("u", "U", "exudates")])
     assert decision.urgency == "at-once"
 
 
@@ -355,6 +364,23 @@ def test_a_picture_that_was_judged_is_no_longer_unreadable():
     pictures = [picture("r", "R", lost="truncated"), picture("r", "R"), picture("l", "L")]
     decision = decide(ANY, "exam", pictures)
     assert (decision.outcome, decision.notes) == ("clear", ())
+
+
+def test_notes_tell_of_each_eye_what_is_its_own():
+    pictures = [
+        picture("r", "R", "haemorrhages", "exudates", bad="blur"),
+        picture("l1", "L", "exudates", "microaneurysms"),
+        picture("l2", "L", lost="truncated"),
+        picture("u", "U", lost="empty"),
+    ]
+    assert decide(ANY, "exam", pictures).notes == (
+        "Microaneurysms in the left eye: noted, not referred",
+        "right eye: 1 picture could not be judged (Out of focus)",
+        "right eye: not counted for that: Exudates, Haemorrhages",
+        "left eye: 1 picture could not be judged (truncated)",
+        "unknown eye: 1 picture could not be judged (empty)",
+        "1 picture of an unknown eye: cannot clear an eye",
+    )
 
 
 def test_no_note_holds_more_than_titles_eyes_and_counts():

@@ -129,12 +129,34 @@ def test_a_phrase_may_be_the_negative_of_many_conditions():
         ('role = "quality"', 'role = "quality"\ngroup = "g"', "competes with its group"),
         ('role = "quality"', 'role = "quality"\noperating_point = "x"', "blur has no threshold for 'x'"),
         ('role = "quality"', 'role = "quality"\nthresholds = { balanced = 1.5 }', "thresholds"),
+        ('role = "quality"', 'role = "quality"\nthresholds = { balanced = 0.0 }', "thresholds"),
+        ('role = "quality"', 'role = "quality"\nthresholds = { balanced = nan }', "thresholds"),
+        ('role = "quality"', 'role = "quality"\ncalibration = { a = 0.0 }', "calibration"),
         ('role = "quality"', 'role = "quality"\ncalibration = { a = -1.0 }', "calibration"),
         ('role = "quality"', 'role = "quality"\ncalibration = { b = nan }', "calibration"),
         ('["a blurred picture"]', "[]", "conditions.1.positive"),
+        (
+            "[[urgencies]]",
+            '[[groups]]\nname = "g"\n[[groups]]\nname = "g"\n[[urgencies]]',
+            "groups: g stands there twice",
+        ),
+        ("[[urgencies]]", '[ungradable]\nurgency = "someday"\n[[urgencies]]', "someday: used, but not defined"),
+        ("[[urgencies]]", '[unreadable]\nurgency = "someday"\n[[urgencies]]', "someday: used, but not defined"),
+        ("[[urgencies]]", '[incomplete]\nurgency = "someday"\n[[urgencies]]', "someday: used, but not defined"),
+        ("[[urgencies]]", '[ungradable]\nurgency = "soon"\nrefer_after = 0\n[[urgencies]]', "refer_after"),
         ("[[urgencies]]", "[ungradable]\nrefer_after = 2\n[[urgencies]]", "refer_after needs an urgency"),
+        ("[[urgencies]]", "[retention]\nresults_days = 0\n[[urgencies]]", "retention.results_days"),
+        ('title = "Small"', 'title = "Small"\ngroups = 5', "groups: Input should be a valid tuple"),
+        ('title = "Small"', 'title = "Small"\ngroups = ["g", "g"]', "groups.0: Input should be a valid dictionary"),
         ("[[urgencies]]", '[incomplete]\nurgency = "routine"\n[[urgencies]]', "must not count less"),
-        ("[[urgencies]]", '[ungradable]\nurgency = "soon"\n[[urgencies]]', "would lower its exam"),
+        ("[[urgencies]]", '[ungradable]\nurgency = "soon"\n[[urgencies]]', "ungradable: more urgent than a finding"),
+        ("[[urgencies]]", '[unreadable]\nurgency = "soon"\n[[urgencies]]', "unreadable: more urgent than a finding"),
+        (
+            "[[urgencies]]",
+            '[ungradable]\nurgency = "routine"\n[incomplete]\nurgency = "routine"\n[[urgencies]]',
+            "unreadable: less urgent than incomplete",
+        ),
+        ('["a healthy macula"]', '[]\ngroup = "nowhere"', "nowhere: used, but not defined"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_runs(old, new, said):
@@ -148,11 +170,52 @@ def test_what_does_not_fit_is_refused_before_anything_runs(old, new, said):
         ('when = ["blur"]\nurgency = "soon"', "blur: used, but not defined"),
         ('when = ["drusen"]\nurgency = "none"', "has no effect"),
         ('when = ["drusen"]\nat_least = 2\nurgency = "soon"', "at least `at_least`"),
+        ('when = ["drusen"]\nat_least = 0\nurgency = "soon"', "at_least"),
         ('when = ["drusen", "drusen"]\nurgency = "soon"', "different conditions"),
     ],
 )
 def test_a_rule_that_can_never_speak_is_refused(rule, said):
     assert said in fault(f'{SMALL}[[rules]]\nname = "r"\nbecause = "Because"\n{rule}\n')
+
+
+def test_of_two_rules_of_one_name_neither_is_silently_left_out():
+    rule = '[[rules]]\nname = "r"\nbecause = "Because"\nwhen = ["drusen"]\nurgency = "soon"\n'
+    assert "rules: r stands there twice" in fault(SMALL + rule * 2)
+
+
+def test_what_a_programme_does_not_say_stays_the_same_from_release_to_release():
+    """Every default is part of what was decided: the digest is of the text, and does not show that one changed."""
+    small = Programme.parse(SMALL)
+    assert small.decides
+    assert small.scoring.model_dump() == {
+        "scale": 100.0,
+        "bias": 0.0,
+        "renormalise": True,
+        "templates": ("{}",),
+        "operating_point": "balanced",
+    }
+    drusen = small.conditions[0]
+    assert (drusen.role, drusen.group, drusen.templates, drusen.operating_point) == ("finding", None, None, None)
+    assert (drusen.calibration.a, drusen.calibration.b, drusen.thresholds) == (1.0, 0.0, {"balanced": 0.5})
+    assert small.conditions[1].urgency == "none"
+    assert (small.required.eyes, small.required.fields) == ("both", ())
+    assert small.ungradable.model_dump() == {"urgency": "none", "refer_after": None, "findings": "note"}
+    assert small.unreadable.model_dump() == {"urgency": "none", "refer_after": None}
+    assert small.incomplete.urgency == "none"
+    assert small.retention.model_dump() == {"results_days": 3650, "embeddings_days": 3650, "dead_letters_days": 30}
+
+
+def test_a_rule_asks_for_all_its_findings_in_one_eye_unless_it_says_otherwise():
+    rule = '[[rules]]\nname = "r"\nbecause = "Because"\nwhen = ["drusen"]\nurgency = "soon"\n'
+    (told,) = Programme.parse(SMALL + rule).rules
+    assert (told.where, told.needed) == ("same-eye", 1)
+
+
+def test_a_fault_in_a_file_is_told_with_the_files_name_and_line(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(SMALL.replace('role = "quality"', 'role = "other"'))
+    with pytest.raises(Misconfigured, match=rf"^{re.escape(str(path))}:24: conditions\.1\.role"):
+        Programme.load(path)
 
 
 def test_a_fault_in_the_second_condition_is_told_with_its_line():
@@ -163,6 +226,22 @@ def test_all_faults_are_told_at_once():
     message = fault(SMALL.replace('role = "quality"', 'role = "other"').replace("rank = 2", "rank = 0"))
     assert "conditions.1.role" in message
     assert "urgencies.0.rank" in message
+
+
+def test_what_decides_nothing_may_ask_for_quality_alone():
+    only_quality = SMALL.replace('urgency = "routine"', 'role = "quality"').replace(
+        "[[urg", "decides = false\n[[urg", 1
+    )
+    assert Programme.parse(only_quality).findings == ()
+
+
+def test_all_that_is_used_and_not_defined_is_told_in_the_same_order_each_time():
+    names = [f"someday-{letter}" for letter in "abcdefgh"]
+    rules = "".join(
+        f'[[rules]]\nname = "{name}"\nbecause = "Because"\nwhen = ["drusen"]\nurgency = "{name}"\n'
+        for name in reversed(names)
+    )
+    assert f"{', '.join(names)}: used, but not defined" in fault(SMALL + rules)
 
 
 def test_the_least_referral_is_that_of_findings_and_rules():
