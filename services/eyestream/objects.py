@@ -24,6 +24,9 @@ SCHEMES: Final = frozenset({"file", "memory", "s3", "gs", "abfs"})
 """Stores that answer from where they are asked. HTTP is not among them: it can redirect anywhere."""
 
 _PLAIN: Final = re.compile(r"[a-z0-9]+://[A-Za-z0-9._/@+=,~ -]+")
+_LONGEST: Final = 1024
+"""Bytes of an object's name, in every one of these stores. What they say of a longer one sounds like trouble of their
+own, which is waited for."""
 _STAGE: Final = "reference"
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 """What a name that no file has is answered with. Whoever writes the reference chooses it, so none may be waited for."""
@@ -191,6 +194,8 @@ def _store_away(why: str) -> Unavailable:
 
 
 def _read_object(reference: str, prefix: str, max_bytes: int) -> bytes:
+    if len(reference) > _LONGEST:
+        raise _missing()
     filesystem, path = _filesystem(reference)
     try:
         size = filesystem.info(path).get("size")
@@ -200,6 +205,8 @@ def _read_object(reference: str, prefix: str, max_bytes: int) -> bytes:
         raise
     if size is not None and size > max_bytes:
         raise _too_large(max_bytes)
+    if size == 0:
+        return b""  # of which S3 gives no range: to ask for one would be answered with an error
     data: bytes = filesystem.cat_file(path, start=0, end=max_bytes + 1)
     return data
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -184,6 +185,32 @@ def test_a_name_no_file_can_have_is_the_messages_fault(tmp_path, name):
     (tmp_path / "eye").write_bytes(EYE)
     (tmp_path / "ring").symlink_to(tmp_path / "ring")
     assert reason_of(f"file://{tmp_path}/{name}", allowed=[str(tmp_path)]) == "reference-missing"
+
+
+def test_a_name_no_object_can_have_is_the_messages_fault(tmp_path, monkeypatch):
+    """S3's client calls it an error of the store's, as it calls one that is overloaded."""
+    store = f"memory://{tmp_path.name}"
+    objects.put(store, EYE, sha256=SHA)
+
+    def too_long(self, path, **_kwargs):
+        raise OSError(errno.EINVAL, "Bad Request")
+
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.info", too_long)
+    assert reason_of(f"{store}/{'n' * 1024}", allowed=[store]) == "reference-missing"
+    with pytest.raises(Unavailable):
+        objects.fetch(f"{store}/{'n' * 512}", sha256=SHA, max_bytes=9, allowed=[store])
+
+
+def test_an_empty_object_is_the_messages_fault(tmp_path, monkeypatch):
+    """S3 gives no range of it, and its client calls that an error of the store's."""
+    store = f"memory://{tmp_path.name}"
+    reference = objects.put(store, b"", sha256=hashlib.sha256(b"").hexdigest())
+
+    def no_such_range(self, path, **_kwargs):
+        raise OSError(errno.EINVAL, "The requested range is not satisfiable")
+
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.cat_file", no_such_range)
+    assert reason_of(reference, allowed=[store]) == "checksum-mismatch"
 
 
 def test_a_picture_is_not_put_where_a_disk_should_be(tmp_path):
