@@ -8,15 +8,50 @@ import torch
 from typer.testing import CliRunner
 
 from eyestream.banks.head import ScoreHead
+from eyestream.banks.shelf import Shelf
 from eyestream.errors import Misconfigured
+from eyestream.scoring import score
 from eyestream_engines.cases import PARITY, Case
 from eyestream_engines.heads.commands import app
 
 DIM = 2048
+STAGES = """
+schema_version = 1
+name = "stages"
+title = "Stages"
+scoring = { operating_point = "sensitive" }
+urgencies = [{ name = "soon", title = "Soon", rank = 1, within_days = 14 }]
+retention = { results_days = 30, embeddings_days = 30 }
+
+[[conditions]]
+id = "wet"
+title = "Wet"
+positive = ["wet"]
+urgency = "soon"
+thresholds = { sensitive = 0.2, balanced = 0.4 }
+calibration = { a = 2.0, b = 0.25 }
+
+[[conditions]]
+id = "none"
+title = "None"
+positive = ["none"]
+thresholds = { sensitive = 0.9 }
+
+[[conditions]]
+id = "dry"
+title = "Cannot be judged"
+role = "quality"
+positive = ["dry"]
+thresholds = { sensitive = 0.7 }
+"""
 
 
 def run(*words):
     return CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+
+
+def log_odds(probability):
+    return np.log(probability / (1 - probability))
 
 
 def heads_in(folder):
@@ -43,6 +78,69 @@ def test_a_probe_is_fitted_and_named_by_its_digest(tmp_path, labelled):
     (head,) = heads_in(tmp_path / "heads")
     assert [judge.condition for judge in head.judges] == ["dry", "wet", "none"]
     assert head.dim == DIM
+
+
+@pytest.fixture
+def stages(tmp_path):
+    path = tmp_path / "stages.toml"
+    path.write_text(STAGES)
+    return path
+
+
+def test_a_probe_is_published_with_its_programmes_points_and_put_into_service(tmp_path, labelled, stages):
+    shelf = tmp_path / "a shelf"
+    told = ("probe", "retinavlm", "--checkpoint", labelled, "--embeddings", labelled, "--out", tmp_path / "heads")
+    done = run(*told, "--programme", stages, "--shelf", shelf)
+    assert f"eyestream bank activate stages {Shelf(shelf).published('stages')[0].head[:12]} --shelf '" in done.output
+    assert Shelf(shelf).current("stages") is None
+    assert "in service" in run(*told, "--programme", stages, "--shelf", shelf, "--activate").output
+    bank = Shelf(shelf).current("stages")
+    wet, none, dry = bank.head.judges
+    assert (wet.condition, wet.threshold, wet.a, wet.c) == ("wet", 0.2, 2.0, 0.25)
+    assert (none.condition, none.threshold) == ("none", 0.9)
+    assert (dry.condition, dry.role, dry.threshold) == ("dry", "quality", 0.7)
+    assert not (tmp_path / "heads").exists()
+
+
+def test_a_programme_calibrates_its_own_condition_whatever_their_order(tmp_path, labelled, stages):
+    told = ("probe", "retinavlm", "--checkpoint", labelled, "--embeddings", labelled, "--out")
+    run(*told, tmp_path / "plain")
+    run(*told, tmp_path / "ordered", "--programme", stages)
+    (plain,), (ordered,) = heads_in(tmp_path / "plain"), heads_in(tmp_path / "ordered")
+    with np.load(labelled) as stored:
+        x = stored["embeddings"][:4]
+    for one, other in zip(score(plain, x), score(ordered, x), strict=True):
+        before = {finding.condition: finding.probability for finding in one.findings}
+        after = {finding.condition: finding.probability for finding in (*other.findings, *other.quality)}
+        assert after["none"] == before["none"]
+        assert after["dry"] == before["dry"]
+        assert log_odds(after["wet"]) == pytest.approx(2 * log_odds(before["wet"]) + 0.25, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--programme", "demo", "--shelf", "shelf"), "the classes are dry, wet, none, and the conditions of 'demo'"),
+        (("--shelf", "shelf"), "name its file, --programme"),
+        (("--programme", "stages.toml", "--activate"), "name the shelf, --shelf"),
+        (("--programme", "stages.toml", "--shelf", "stages.toml"), "cannot be written to stages.toml"),
+    ],
+)
+def test_what_makes_no_bank_is_refused_in_words(tmp_path, monkeypatch, labelled, stages, options, told):
+    monkeypatch.chdir(stages.parent)
+    with pytest.raises(Misconfigured, match=told):
+        run("probe", "retinavlm", "--checkpoint", labelled, "--embeddings", labelled, *options)
+    assert not (tmp_path / "shelf").exists()
+    assert not (tmp_path / "heads").exists()
+
+
+def test_a_wrong_vocabulary_is_told_before_gigabytes_are_read(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[PAD]\n")
+    with pytest.raises(Misconfigured, match="another vocabulary"):
+        run(
+            *("text", "flair", "--checkpoint", tmp_path / "no.pth"),
+            *("--programme", "demo", "--vocabulary", tmp_path / "vocab.txt"),
+        )
 
 
 def test_embeddings_of_another_encoder_are_refused(tmp_path, labelled):

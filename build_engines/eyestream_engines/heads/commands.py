@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -24,6 +25,11 @@ app = typer.Typer(no_args_is_help=True, help="Make the ScoreHead that scores an 
 Name = Annotated[str, typer.Argument(help="an encoder; `eyestream-engines list` names them")]
 Checkpoint = Annotated[Path, typer.Option(help="the weights that the engine was built from")]
 Output = Annotated[Path, typer.Option("--output", "--out", help="a folder; the head is named by its digest")]
+OnShelf = Annotated[Path | None, typer.Option("--shelf", help="publish it there with its programme, in place of that")]
+Activate = Annotated[bool, typer.Option("--activate", help="with --shelf: put it into service at once")]
+Serving = Annotated[
+    str | None, typer.Option("--programme", help="the one whose conditions are the classes: its operating points")
+]
 
 
 @app.command()
@@ -34,17 +40,21 @@ def text(
     programme: Annotated[str, typer.Option(help="a screening programme: a file, or the name of a built-in one")],
     vocabulary: Annotated[Path, typer.Option(help="the tokenizer's file, which comes with the checkpoint")],
     output: Output = Path("heads"),
+    shelf: OnShelf = None,
+    activate: Activate = False,
 ) -> None:
     """Ask a programme's phrases of the model, as its authors ask."""
     from eyestream_engines import checkpoints
     from eyestream_engines.heads import zeroshot
+    from eyestream_engines.texts.encoder import tokenizer_of
 
     described = EncoderFile.load(encoder)
-    zeroshot.wording_of(described)
+    tokenizer_of(zeroshot.wording_of(described), vocabulary)  # what is small is read before gigabytes are
+    asked = _serving(programme, shelf, activate=activate)
+    assert asked is not None
     read = checkpoints.read(described, checkpoint)
-    asked = Programme.load(programme) if Path(programme).is_file() else Programme.builtin(programme)
     made = zeroshot.head(described, read.tensors, read.digest, programme=asked, vocabulary=vocabulary)
-    _saved(made, output)
+    _kept(made, output, asked, shelf, activate=activate)
 
 
 @app.command()
@@ -54,15 +64,20 @@ def classifier(
     checkpoint: Checkpoint,
     labels: Annotated[str, typer.Option(help="the classes in the file's order, with commas between them")] = "",
     output: Output = Path("heads"),
+    programme: Serving = None,
+    shelf: OnShelf = None,
+    activate: Activate = False,
 ) -> None:
     """Take the classifier that the file holds."""
     from eyestream_engines import checkpoints
     from eyestream_engines.heads import published
 
     described = EncoderFile.load(encoder)
+    serving = _serving(programme, shelf, activate=activate)
     read = checkpoints.read(described, checkpoint)
     given = tuple(label.strip() for label in labels.split(",") if label.strip())
-    _saved(published.head(described, read.tensors, read.digest, labels=given), output)
+    made = published.head(described, read.tensors, read.digest, labels=given)
+    _kept(made, output, serving, shelf, activate=activate)
 
 
 @app.command()
@@ -74,6 +89,9 @@ def probe(
         Path, typer.Option(help=".npz with `embeddings` [n, dim], `labels` [n], places in `classes`, and `classes`")
     ],
     output: Output = Path("heads"),
+    programme: Serving = None,
+    shelf: OnShelf = None,
+    activate: Activate = False,
 ) -> None:
     """Fit a logistic regression on labelled embeddings of the encoder's engine."""
     from eyestream_engines import files
@@ -81,9 +99,10 @@ def probe(
     from eyestream_engines.heads.classes import named
 
     described = EncoderFile.load(encoder)
+    serving = _serving(programme, shelf, activate=activate)
     support, labels, classes = _labelled(embeddings, described)
     provenance = Provenance(described.identity(files.digest(checkpoint)), described.preprocessing.digest, kind="probe")
-    _saved(fewshot.probe(support, labels, named(classes), provenance), output)
+    _kept(fewshot.probe(support, labels, named(classes), provenance), output, serving, shelf, activate=activate)
 
 
 def _labelled(path: Path, encoder: EncoderFile) -> tuple[Vectors, Labels, list[str]]:
@@ -115,6 +134,29 @@ def _labelled(path: Path, encoder: EncoderFile) -> tuple[Vectors, Labels, list[s
             f"{path} holds {len(sick)} embeddings that are not finite numbers, the first in row {sick[0]}"
         )
     return numbers, labels.astype(np.int64), names
+
+
+def _serving(programme: str | None, shelf: Path | None, *, activate: bool) -> Programme | None:
+    """The programme of that file, or the built-in one; raises Misconfigured for what could not be published."""
+    if activate and shelf is None:
+        raise Misconfigured("--activate puts a bank of a shelf into service: name the shelf, --shelf FOLDER")
+    if programme is None and shelf is not None:
+        raise Misconfigured("a bank is a head and a programme: name its file, --programme FILE")
+    if programme is None:
+        return None
+    return Programme.load(programme) if Path(programme).is_file() else Programme.builtin(programme)
+
+
+def _kept(head: ScoreHead, output: Path, programme: Programme | None, shelf: Path | None, *, activate: bool) -> None:
+    from eyestream_engines.heads import shelving
+
+    if programme is None or shelf is None:
+        _saved(head if programme is None else shelving.fit(head, programme), output)
+        return
+    digest = shelving.publish(head, programme, shelf, activate=activate)
+    on = f"--shelf {shlex.quote(str(shelf))}"
+    serve = f"published; serve it with: eyestream bank activate {programme.name} {digest[:12]} {on}"
+    typer.echo(f"{programme.name} {digest} {'in service' if activate else serve}")
 
 
 def _saved(head: ScoreHead, output: Path) -> None:
