@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,28 +15,25 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from eyestream.errors import EyestreamError, Misconfigured
-from eyestream_engines import joining
+from eyestream_engines import catalogue, joining
 from eyestream_engines.gpu.commands import gpu
 from eyestream_engines.heads import commands
 from eyestream_engines.reporting.commands import report
-from eyestream_engines.spec import EncoderFile, names
+from eyestream_engines.spec import EncoderFile
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__
 )
 app.add_typer(commands.app, name="head")
-for command in (report, gpu):
+app.command("list")(catalogue.list_)
+for command in (catalogue.describe, report, gpu):
     app.command()(command)
 app.command("join")(joining.command)
 
 out = Console()
 err = Console(stderr=True)
-
-_WIDE = 240
-"""Columns where the answer goes to a file or another program."""
 
 Name = Annotated[str, typer.Argument(help="an encoder; `eyestream-engines list` names them")]
 
@@ -45,37 +44,8 @@ def main() -> None:
     try:
         app()
     except EyestreamError as error:
-        err.print(f"eyestream-engines: {error}", style="red", markup=False, highlight=False)
+        err.print(f"eyestream-engines: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
-
-
-@app.command("list")
-def list_() -> None:
-    """Every encoder there is a description of."""
-    columns = ("encoder", "what it is", "modalities", "input", "embedding", "used by", "licence")
-    table = Table(*columns, box=None, pad_edge=False)
-    for encoder in map(EncoderFile.load, names()):
-        size = f"{encoder.input.height}x{encoder.input.width}"
-        frames = f"{encoder.input.frames}x" if encoder.input.frames else ""
-        table.add_row(
-            encoder.name,
-            encoder.title,
-            " ".join(encoder.modalities),
-            f"{frames}{size}",
-            str(encoder.output.dim),
-            encoder.served_by.partition(":")[0],
-            encoder.licence,
-        )
-    (out if out.is_terminal else Console(width=_WIDE)).print(table)
-
-
-@app.command()
-def describe(name: Name) -> None:
-    """One encoder: where its weights are, their format, preparation, pooling, bounds."""
-    encoder = EncoderFile.load(name)
-    out.print(f"{'used by':32} {encoder.served_by}", markup=False, highlight=False, soft_wrap=True)
-    for key, value in _flat(encoder.model_dump(exclude_none=True)):
-        out.print(f"{key:32} {value}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -91,14 +61,17 @@ def inspect(
     kinds = sorted({str(tensor.dtype).removeprefix("torch.") for _, tensor in tensors})
     numbers = sum(tensor.numel() for _, tensor in tensors)
     _say("file", f"{file}, {kind}, {file.stat().st_size:,} bytes")
-    _say("sha256", files.digest(file))
+    digest = files.digest(file)
+    _say("sha256", digest)
     _say("holds", f"{len(tensors)} tensors of {numbers / 1e6:.2f} M numbers ({', '.join(kinds)})")
     _say("at its top", ", ".join(map(str, list(held)[:8])) + (", …" if len(held) > 8 else ""))  # noqa: PLR2004
     ranked = checkpoints.fits(held)
-    whole = [fit.encoder.name for fit in ranked if fit.whole]
+    whole = [fit.encoder for fit in ranked if fit.whole]
     if whole:
-        _say("format of", ", ".join(whole))
-        if len(whole) > 1:
+        _say("format of", ", ".join(encoder.name for encoder in whole))
+        if known := [encoder.name for encoder in whole if encoder.published and encoder.published.holds(digest)]:
+            _say("published as", ", ".join(known))
+        elif len(whole) > 1:
             _say("", "one format: only its source, or its sha256, tells which of them it is")
         return
     _say("format of", "no encoder known here")
@@ -127,7 +100,7 @@ def fetch(
     _say("sha256", digest)
     if described.published and described.published.holds(digest) is None:
         _say("", f"none is known of {encoder}: this is the hub's word alone")
-    _say("fetched", f"{path}: eyestream-engines build {encoder} --checkpoint {path}")
+    _say("fetched", f"{path}: eyestream-engines build {encoder} --checkpoint {shlex.quote(str(path))}")
 
 
 @app.command()
@@ -179,6 +152,8 @@ def build(
     )
     if built.manifest["checkpoint"]["published"] is False:
         _say("another file", f"its sha256 is none of those published for {encoder}: trained further, or converted")
+    if described.parity is None and described.checkpoint.file is None:
+        _say("not compared", "there are no numbers of its original (parity): nothing but its keys says that it is it")
     if not built.manifest["run_here"]:
         _say("not run", "this machine has no GPU to run the plan on; its numbers were not compared")
 
@@ -212,7 +187,7 @@ def trial(
         made, built = trials.make(described, checkpoint or described.checkpoint_path, asked, output, told=told)
     _say("engine", f"{built.folder}{'' if built.fresh else ': as it was'}")
     _say("asked", made.programme)
-    _say("next", f"eyestream demo --trial {output}")
+    _say("next", f"eyestream demo --trial {shlex.quote(str(output))}")
 
 
 @app.command()
@@ -242,7 +217,7 @@ def verify(
 def scaling(
     encoders: Annotated[list[str] | None, typer.Argument(help="which; all that read pictures unless named")] = None,
     *,
-    pictures: Annotated[Path | None, typer.Option(help="a folder of photographs, *.jpg; drawn ones otherwise")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="a folder of JPEG photographs; drawn ones otherwise")] = None,
     page: Annotated[Path | None, typer.Option(help="write the table as a page of Markdown")] = None,
     threads: Annotated[int, typer.Option(help="threads of torch", min=1)] = 1,
 ) -> None:
@@ -252,17 +227,19 @@ def scaling(
     from eyestream_engines import scaling
 
     torch.set_num_threads(threads)
+    chosen = scaling.measurable(encoders or ())
+    if page is not None and not os.access(page.parent, os.W_OK):  # said now, and not after minutes
+        raise Misconfigured(f"{page} cannot be written: name a page in a folder that is there and is yours")
     taken = scaling.photographs(pictures) if pictures else scaling.drawn()
     told = (
         f"{len(taken)} photographs of {pictures.name}" if pictures else f"{len(taken)} drawn eyes of 2 to 8 megapixels"
     )
     effects = []
-    for encoder in map(EncoderFile.load, encoders or names()):
-        if encoder.input.frames is None and (encoder.parity or encoder.checkpoint.file):
-            effects.append(scaling.measure(encoder, taken, scaling.synthetic))
-            out.print(effects[-1].row(), markup=False, highlight=False, soft_wrap=True)
+    for encoder in chosen:
+        effects.append(scaling.measure(encoder, taken, scaling.synthetic))
+        out.print(effects[-1].row(), markup=False, highlight=False, soft_wrap=True)
     if page is not None:
-        page.write_text("\n".join(scaling.page(effects, pictures=told)) + "\n")
+        page.write_text("\n".join(scaling.page(effects, pictures=told)) + "\n", "utf-8")
 
 
 @contextlib.contextmanager
@@ -288,14 +265,6 @@ def _progress(steps: tuple[str, ...]) -> Iterator[Callable[[str, float], None]]:
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(steps[0], total=len(steps))
         yield lambda step, share: bar.update(task, description=step, completed=steps.index(step) + share)
-
-
-def _flat(table: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif value not in ("", ()):
-            yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _say(what: str, text: str) -> None:

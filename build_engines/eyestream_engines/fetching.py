@@ -126,8 +126,12 @@ def _download(offer: Offer, part: Path) -> None:
 def _published(encoder: EncoderFile, file: str | None) -> tuple[Published, str, str]:
     """What is known of the file, its repository, and its name there."""
     published = encoder.published
-    if published is None or not published.files:
+    if encoder.checkpoint.file is not None:
+        raise Misconfigured(f"the weights of {encoder.name} lie here already: `eyestream-engines build {encoder.name}`")
+    if published is None:
         raise Misconfigured(f"nothing is published of {encoder.name}: its weights can only come from its authors")
+    if not published.files:
+        raise Misconfigured(f"there is no file of {encoder.name} to fetch: {published.where}")
     if published.hub is None:
         raise Misconfigured(
             f"the weights of {encoder.name} are not one file on the model hub: fetch {published.files[0]} by hand "

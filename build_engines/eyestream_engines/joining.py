@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -60,7 +61,7 @@ def command(
 ) -> None:
     """Make one checkpoint of an encoder's file and its decoder's, checked to the last key."""
     digest = join(EncoderFile.load(encoder), body, decoder, output)
-    typer.echo(f"joined         {output}: eyestream-engines build {encoder} --checkpoint {output}")
+    typer.echo(f"joined         {output}: eyestream-engines build {encoder} --checkpoint {shlex.quote(str(output))}")
     typer.echo(f"sha256         {digest}")
 
 

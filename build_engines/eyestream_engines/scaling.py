@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from eyestream.decoding import Limits, decode
 from eyestream.errors import Misconfigured
@@ -21,7 +21,7 @@ from eyestream.records import Pixels
 from eyestream.testing.eyes import random_eye, render
 from eyestream_engines import gates
 from eyestream_engines.gates import Agreement, Floats
-from eyestream_engines.spec import EncoderFile
+from eyestream_engines.spec import EncoderFile, names
 
 Embed = Callable[[EncoderFile, Pixels], Floats]
 """Vectors [n, dim], float32, of pictures [n, height, width, 3]."""
@@ -29,6 +29,7 @@ Embed = Callable[[EncoderFile, Pixels], Floats]
 SIZES: Final = ((1224, 1632), (1536, 2048), (1944, 2592), (2448, 3264))
 """Heights and widths of the drawn photographs: 2, 3, 5 and 8 megapixels."""
 _QUALITY: Final = 90
+_SUFFIXES: Final = {".jpg", ".jpeg"}
 _LIMITS: Final = Limits(max_bytes=2**28)
 _INTRODUCTION: Final = """# What scaled decoding changes
 
@@ -65,6 +66,15 @@ class Effect:
         return f"| {self.encoder} | {self.grey_levels:.2f} | {figures} |"
 
 
+def measurable(chosen: Sequence[str]) -> list[EncoderFile]:
+    """The chosen encoders, or all that can be measured; raises Misconfigured for one chosen that cannot be."""
+    found = [EncoderFile.load(name) for name in chosen or names()]
+    why = {encoder.name: reason for encoder in found if (reason := _hindrance(encoder))}
+    if chosen and why:
+        raise Misconfigured("; ".join(f"{name} {reason}" for name, reason in why.items()))
+    return [encoder for encoder in found if encoder.name not in why]
+
+
 def measure(encoder: EncoderFile, photographs: Sequence[bytes], embed: Embed) -> Effect:
     """Decode JPEGs both ways and compare their vectors; the whole pictures' are the reference."""
     scaled = _prepared(encoder, photographs)
@@ -82,9 +92,11 @@ def drawn(sizes: Iterable[tuple[int, int]] = SIZES) -> list[bytes]:
 
 def photographs(folder: Path) -> list[bytes]:
     """The JPEG files of a folder, in the order of their names; raises Misconfigured where there are none."""
-    found = [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
+    if not folder.is_dir():
+        raise Misconfigured(f"{folder} is no folder: name a folder of JPEG photographs")
+    found = [path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES]
     if not found:
-        raise Misconfigured(f"{folder} holds no *.jpg: name a folder of JPEG photographs")
+        raise Misconfigured(f"{folder} holds no *.jpg or *.jpeg: name a folder of JPEG photographs")
     return found
 
 
@@ -110,6 +122,14 @@ def page(effects: Iterable[Effect], *, pictures: str) -> Iterator[str]:
     yield from (effect.row() for effect in effects)
 
 
+def _hindrance(encoder: EncoderFile) -> str:
+    """Why nothing can be measured of an encoder; empty where it can."""
+    if encoder.input.frames is not None:
+        return "reads volumes, and no JPEG holds one"
+    has = encoder.parity or encoder.checkpoint.file
+    return "" if has else "has neither weights in the repository nor a parity case that fills it"
+
+
 def _prepared(encoder: EncoderFile, files: Sequence[bytes]) -> Pixels:
     size = encoder.input
     return np.stack(
@@ -121,9 +141,9 @@ def _prepared(encoder: EncoderFile, files: Sequence[bytes]) -> Pixels:
 
 
 def _as_png(jpeg: bytes) -> bytes:
-    """The whole picture's pixels in a file that is never scaled."""
+    """The whole picture's pixels, upright as the line turns them, in a file that is never scaled."""
     kept = io.BytesIO()
-    Image.open(io.BytesIO(jpeg)).convert("RGB").save(kept, "PNG", compress_level=1)
+    ImageOps.exif_transpose(Image.open(io.BytesIO(jpeg))).convert("RGB").save(kept, "PNG", compress_level=1)
     return kept.getvalue()
 
 

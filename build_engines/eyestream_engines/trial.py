@@ -53,7 +53,7 @@ def make(
     built = building.build(encoder, checkpoint, folder / REPOSITORY, compiler=OnnxRuntime(), told=told)
     told(STEPS[-1], 0.0)
     head, programme, warnings = _scored(encoder, checkpoint, asked)
-    (folder / PROGRAMME).write_text(programme.text)
+    (folder / PROGRAMME).write_text(programme.text, "utf-8")
     shelf = Shelf(folder / BANKS)
     shelf.publish(programme, head)
     shelf.activate(programme.name, head.digest)

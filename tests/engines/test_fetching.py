@@ -266,6 +266,12 @@ def test_weights_that_are_not_on_the_hub_say_where_they_are(tmp_path):
     status, _, err = fetch(tmp_path, 9, "vilref")
     assert status == 1
     assert "Google Drive" in err
+    status, _, err = fetch(tmp_path, 9, "visionfm-fundus-segmentation")
+    assert status == 1
+    assert "join both files with `eyestream-engines join`" in err
+    status, _, err = fetch(tmp_path, 9, "eyestream-demo")
+    assert status == 1
+    assert "lie here already: `eyestream-engines build eyestream-demo`" in err
     status, _, err = fetch(tmp_path, 9, "retfound-oct", "--file", "other.pth")
     assert status == 1
     assert "RETFound_mae_natureOCT.pth, RETFound_oct_weights.pth" in err
