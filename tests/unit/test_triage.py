@@ -185,11 +185,13 @@ def test_an_ungradable_field_does_not_hide_that_another_has_not_come():
     decision = decide(FIELDS, "exam", [*LEFT_CLEAR, picture("r1", "R", bad="blur")])
     assert decision.outcome == "recapture"
     assert "right eye: no picture of the disc yet" in decision.notes
+    assert "right eye: no picture of the macula yet" not in decision.notes
 
 
-def test_a_gradable_picture_of_the_same_field_makes_up_for_an_ungradable_one():
-    pictures = [picture("l", "L"), picture("r1", "R", bad="blur"), picture("r2", "R"), picture("r3", "R", lost="empty")]
-    decision = decide(ANY, "exam", pictures)
+@pytest.mark.parametrize("field", ["macula", "other"])
+def test_a_gradable_picture_of_the_same_field_makes_up_for_an_ungradable_one(field):
+    bad = [picture("r1", "R", field=field, bad="blur"), picture("r3", "R", field=field, lost="empty")]
+    decision = decide(ANY, "exam", [picture("l", "L"), *bad, picture("r2", "R", field=field)])
     assert said(decision) == ("clear", "none", 0, {"R": "clear", "L": "clear"})
     assert "right eye: 2 pictures could not be judged (Out of focus, empty)" in decision.notes
 
@@ -300,6 +302,14 @@ def test_a_picture_not_judged_for_every_finding_clears_no_eye():
     assert decide(ANY, "exam", [found, picture("l", "L")]).outcome == "refer"
 
 
+def test_of_each_field_it_is_told_whether_a_picture_is_lacking_or_only_its_judgement():
+    pictures = [picture("r1", "R", asked=CONDITIONS[:2]), picture("r2", "R", field="other"), *LEFT_CLEAR]
+    assert decide(FIELDS, "exam", pictures).notes == (
+        "right eye: no picture of the disc yet",
+        "right eye: not judged for all the programme asks now; score it again",
+    )
+
+
 def test_a_picture_of_an_unknown_eye_clears_no_eye():
     decision = decide(ANY, "exam", [picture("u1", "U"), picture("u2", "U")])
     assert said(decision) == ("incomplete", "none", 1, {"R": "missing", "L": "missing"})
@@ -353,6 +363,27 @@ def test_a_programme_that_does_not_decide_says_of_which_eyes_it_has_scores_and_w
 def test_an_exam_that_waits_for_a_picture_is_not_one_that_was_only_scored():
     decision = decide(ANY, "exam", [picture("r", "R")])
     assert (decision.outcome, scored_only(decision), undecided(decision)) == ("incomplete", set(), False)
+
+
+def test_a_missing_picture_is_waited_for_as_urgently_as_the_programme_says():
+    waits = programme(UNJUDGED, '[incomplete]\nurgency = "routine"\n')
+    assert said(decide(waits, "exam", [picture("r", "R")]))[:3] == ("incomplete", "routine", 11)
+    both = [picture("r", "R"), picture("l", "L")]
+    assert said(decide(waits, "exam", both)) == ("clear", "none", 0, {"R": "clear", "L": "clear"})
+
+
+def test_an_eye_that_was_not_asked_for_neither_waits_nor_speaks():
+    either = programme('[required]\neyes = "photographed"\n', UNJUDGED, '[incomplete]\nurgency = "routine"\n')
+    decision = decide(either, "exam", [picture("r", "R")])
+    assert (said(decision)[:3], decision.notes) == (("clear", "none", 0), ())
+    decision = decide(either, "exam", [picture("u", "U")])
+    assert (decision.outcome, decision.notes) == ("clear", ())
+
+
+def test_pictures_of_an_unknown_eye_that_cannot_be_judged_refer_nobody_where_both_eyes_are_known():
+    unknown = [picture(f"u{number}", "U", lost="empty") for number in range(5)]
+    decision = decide(ANY, "exam", [*unknown, picture("r", "R"), picture("l", "L")])
+    assert said(decision) == ("clear", "none", 0, {"R": "clear", "L": "clear"})
 
 
 def test_failures_of_two_eyes_are_not_added_up():

@@ -99,10 +99,14 @@ def test_text_that_is_not_toml_is_told_with_its_line():
         ('"pale spots"]', '\n  "pale",\n  "  "]', 22, "a positive phrase is empty"),
         ('["a healthy macula"]', '["drusen"]', 21, "'drusen' stands twice"),
         ('["a sharp picture"]', '["a blurred  picture"]', 29, "'a blurred  picture' stands twice"),
+        ('["a sharp picture"]', "['a blurred picture']", 29, "'a blurred picture' stands twice"),
+        ('["a healthy macula"]', '["\\u0064rusen"]\nsuggests = ""', 21, "'drusen' stands twice"),
+        ('["a healthy macula"]', '["a blurred picture", "\\u0061 blurred picture"]', 21, "stands twice"),
+        ("[[conditions]]", '[[groups]]\nname = "g"\nrest = [""]\n[[conditions]]', 19, "g: a rest phrase is empty"),
     ],
 )
 def test_empty_and_doubled_phrases_are_named_with_file_and_line(old, new, line, said):
-    message = fault(SMALL.replace(old, new))
+    message = fault(SMALL.replace(old, new, 1))
     assert f"small.toml:{line}: " in message
     assert said in message
 
@@ -216,6 +220,10 @@ def test_a_fault_in_a_file_is_told_with_the_files_name_and_line(tmp_path):
     path.write_text(SMALL.replace('role = "quality"', 'role = "other"'))
     with pytest.raises(Misconfigured, match=rf"^{re.escape(str(path))}:24: conditions\.1\.role"):
         Programme.load(path)
+
+
+def test_a_fault_outside_every_table_is_told_with_the_first_line():
+    assert fault(SMALL.replace("schema_version = 1", "schema_version = 2")).startswith("small.toml:1: schema_version")
 
 
 def test_a_fault_in_the_second_condition_is_told_with_its_line():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
 from eyestream.banks.build import build
+from eyestream.errors import Misconfigured
 from eyestream.programmes import Programme, available
 from eyestream.programmes.uncalibrated import of_labels, uncalibrated
 from eyestream.records import Finding, Picture
@@ -73,6 +75,42 @@ def test_the_phrases_and_groups_are_the_programmes_own(name):
         assert (one.calibration.a, one.calibration.b, one.urgency, one.role) == (1.0, 0.0, "none", "finding")
 
 
+def test_all_that_makes_its_scores_and_how_long_they_are_kept_is_the_programmes_own():
+    calibrated = Programme.parse("""
+name = "mine"
+title = "Mine"
+[scoring]
+scale = 14.3
+bias = -2.5
+renormalise = false
+templates = ["a picture of {}", "{}"]
+[[urgencies]]
+name = "soon"
+title = "Soon"
+rank = 1
+within_days = 28
+[[conditions]]
+id = "drusen"
+title = "Drusen"
+suggests = "macular degeneration"
+positive = ["drusen", "\u201cpale\u201d \\\\ spots"]
+negative = ["no drusen"]
+templates = ["{} in a retina"]
+urgency = "soon"
+[retention]
+results_days = 10
+embeddings_days = 20
+dead_letters_days = 3
+""")
+    asked = uncalibrated(calibrated)
+    assert asked.scoring.model_dump(exclude={"operating_point"}) == calibrated.scoring.model_dump(
+        exclude={"operating_point"}
+    )
+    assert asked.retention == calibrated.retention
+    (one,), (other,) = asked.conditions, calibrated.conditions
+    assert (one.suggests, one.positive, one.templates) == (other.suggests, other.positive, other.templates)
+
+
 def test_a_head_is_built_of_it_like_any_other():
     programme = uncalibrated(Programme.builtin("demo"))
     head = build(programme, FakeTextEncoder(), **ORIGIN)
@@ -89,3 +127,10 @@ def test_labels_of_a_classifier_become_its_conditions():
     programme = of_labels("visionunite", "Six signs", ("cup-disc", "macular"))
     assert [condition.title for condition in programme.conditions] == ["Cup disc", "Macular"]
     assert not programme.decides
+    assert (programme.retention.results_days, programme.retention.embeddings_days) == (30, 30)
+
+
+@pytest.mark.parametrize("label", ["Macular", "cup disc", "-cup", "cup-", "", "cup\n", "x" * 65])
+def test_a_label_that_cannot_name_a_condition_is_told(label):
+    with pytest.raises(Misconfigured, match=f"a label becomes a condition's name: .* not {re.escape(repr(label))}$"):
+        of_labels("visionunite", "Six signs", ("drusen", label))
