@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import pytest
 
 if os.environ.get("CI") != "true":  # noqa: TID251 - there, what is missing is a failure
     pytest.importorskip("playwright", reason="NO PLAYWRIGHT, SO THE DASHBOARD IS NOT TESTED: `make test` installs it")
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 if TYPE_CHECKING:
     from tests.dashboard.conftest import Clinic
@@ -157,6 +158,50 @@ def test_a_claim_is_renewed_for_a_reader_and_not_for_a_page_left_open(page: Page
         page.clock.run_for(7 * 60_000)
     page.get_by_role("button", name="Hand back undecided").click()
     expect(page.get_by_role("button", name="Claim this exam")).to_be_visible()
+
+
+def test_a_laptop_whose_clock_is_slow_keeps_its_claims(page: Page, clinic: Clinic):
+    page.clock.install(time=dt.datetime.now(dt.UTC) - dt.timedelta(hours=1))
+    sign_in(page, clinic)
+    go(page, "exam?id=exam-05", "Exam exam-05")
+    page.get_by_role("button", name="Claim this exam").click()
+    expect(page.get_by_text("longer while you read on")).to_be_visible()
+    page.mouse.move(300, 300)
+    with page.expect_response(lambda answer: answer.request.method == "PUT"):
+        page.clock.run_for(7 * 60_000)
+    page.get_by_role("button", name="Hand back undecided").click()
+    expect(page.get_by_role("button", name="Claim this exam")).to_be_visible()
+
+
+def test_an_exam_that_answers_late_does_not_take_the_place_of_the_one_asked_for_since(page: Page, clinic: Clinic):
+    late: list[Route] = []
+    sign_in(page, clinic)
+    page.route("**/v1/exams/exam-03", late.append)
+    with page.expect_request("**/v1/exams/exam-03"):
+        page.evaluate("() => { location.hash = '#/exam?id=exam-03' }")
+    go(page, "exam?id=exam-02", "Exam exam-02")
+    with page.expect_response("**/v1/exams/exam-03"):
+        late[0].continue_()
+    page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
+    assert page.locator("main h1").all_inner_texts() == ["Exam exam-02"]
+
+
+def test_an_exam_of_another_programme_is_shown_on_its_own_scale_and_its_events_are_heard(page: Page, clinic: Clinic):
+    def with_another(route: Route) -> None:
+        answer = route.fetch()
+        [demo] = answer.json()["programmes"]
+        steps = [{**step, "title": "of another scale"} for step in demo["urgencies"]]
+        another = {**demo, "name": "another", "title": "Another", "urgencies": steps}
+        route.fulfill(response=answer, json={"programmes": [another, demo]})
+
+    page.route("**/v1/programmes", with_another)
+    sign_in(page, clinic)
+    expect(page.get_by_label("Programme")).to_have_value("another")
+    with page.expect_request(lambda asked: asked.url.endswith("/v1/events?programme=demo")):
+        go(page, "exam?id=exam-11", "Exam exam-11")
+    expect(page.get_by_label("Programme")).to_have_value("demo")
+    expect(page.locator(".decision")).to_contain_text("Refer")
+    expect(page.locator(".decision")).not_to_contain_text("of another scale")
 
 
 def test_a_comment_stays_text_whatever_it_holds(page: Page, clinic: Clinic):

@@ -20,6 +20,10 @@ export const session = {
     && (programme === undefined || (session.me.narrowed[scope]?.includes(programme) ?? true)),
 };
 
+// By how much the service's clock is ahead of this machine's: claims end by the service's, and a clinic's may be wrong.
+let ahead = 0;
+export const now = () => Date.now() + ahead;
+
 let signedOut = () => {};
 export const onSignedOut = (callback) => { signedOut = callback; };
 
@@ -48,6 +52,8 @@ export async function send(path, { method = "GET", body, etag, signal, last } = 
       if (error.name === "AbortError") throw error;
       throw new Fault({ type: "unreachable", detail: "The results service cannot be reached. Is this machine on the network?" });
     }
+    const at = Date.parse(answer.headers.get("Date") ?? "");
+    if (!Number.isNaN(at)) ahead = at - Date.now();
     if (answer.ok) return answer;
     const problem = await answer.json().catch(() => ({ detail: `The service answered ${answer.status}.` }));
     const fault = new Fault({ status: answer.status, ...problem });

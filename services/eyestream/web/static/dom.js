@@ -1,5 +1,7 @@
 // Elements made without text ever becoming markup, and the few words and shapes that every page uses.
 
+import { now } from "./api.js";
+
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -85,7 +87,7 @@ export const clock = (text) => new Date(text).toLocaleTimeString("en-GB");
 
 // How long ago, with the moment itself for whoever points at it.
 export function ago(text) {
-  const past = (Date.now() - Date.parse(text)) / 1000;
+  const past = (now() - Date.parse(text)) / 1000;
   return h("time", { datetime: text, title: moment(text) }, past < 5 ? "just now" : span(past));
 }
 

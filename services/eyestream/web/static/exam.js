@@ -18,6 +18,7 @@ export async function showExam(main, parameters, context) {
 
   const load = async () => {
     const { body, etag } = await ask(path);
+    if (main.isConnected) context.turnTo(body.programme);
     panelEnds();
     version = etag;
     found.programme = body.programme;
@@ -28,7 +29,7 @@ export async function showExam(main, parameters, context) {
       news,
       h("div", { class: "exam" }, h("div", { class: "eyes" }, eyes(body, found)), panel));
     const part = h("div", {});
-    fill(panel, lineDecision(body, context), part);
+    fill(panel, lineDecision(body, context.programme(body.programme)), part);
     panelEnds = readingPanel(part, body, etag, context, { reload: load, changed: (etagNow) => { version = etagNow; } });
   };
   await load();
@@ -54,12 +55,12 @@ function eyes(exam, found) {
     exam.unreadable.filter((one) => one.laterality === side), found));
 }
 
-function lineDecision(exam, context) {
+function lineDecision(exam, programme) {
   const decision = exam.decision;
   if (!decision) return h("section", {}, h("h2", {}, "The line"), h("p", {}, "A picture has just come: the decision on it follows."));
   return h("section", {},
     h("h2", {}, "The line says"),
-    h("p", { class: "verdict" }, outcomeChip(outcomeOf(decision)), decision.outcome === "clear" ? null : urgencyChip(decision.urgency, context)),
+    h("p", { class: "verdict" }, outcomeChip(outcomeOf(decision)), decision.outcome === "clear" ? null : urgencyChip(decision.urgency, programme)),
     decision.reasons.length > 0 && h("ul", { class: "reasons" }, decision.reasons.map((reason) => h("li", {},
       h("b", {}, reason.finding.title), `, ${eyeName(reason.laterality).toLowerCase()}: ${per100(reason.finding.probability)}, needs ${per100(reason.finding.threshold)}`))),
     decision.notes.map((note) => h("p", { class: "note" }, chip("plain", "i", "Note"), ` ${note}`)),

@@ -1,4 +1,4 @@
-// Which page is shown, to whom, and of which programme. A page is a function that fills `main` and may return its end.
+// Which page is shown, to whom, and of which programme. A page is a function that fills its place and may return its end.
 
 import { ask, follow, onSignedOut, session } from "./api.js";
 import { fill, h, heading, notice, select } from "./dom.js";
@@ -42,7 +42,13 @@ const context = {
   title: (text) => { document.title = `${text} · eyestream`; },
   // Called with every event of the programme; returns its end.
   listen: (heard) => { app.listeners.add(heard); return () => app.listeners.delete(heard); },
-  urgency: (name) => app.programme?.urgencies.find((step) => step.name === name)?.title ?? name,
+  programme: (name) => app.programmes.find((one) => one.name === name),
+  // An exam may be of another programme than was chosen: from now on its events are heard, and its list is the way back.
+  turnTo: (name) => {
+    if (name === app.programme?.name || !context.programme(name)) return;
+    take(name);
+    top("exam");
+  },
 };
 
 function top(current) {
@@ -73,11 +79,15 @@ function listen() {
     (on) => { app.listening = on; showLive(); });
 }
 
-function choose(name) {
+function take(name) {
   app.list = null;
-  app.programme = app.programmes.find((one) => one.name === name) ?? app.programmes[0] ?? null;
+  app.programme = context.programme(name) ?? app.programmes[0] ?? null;
   sessionStorage.setItem("eyestream.programme", app.programme?.name ?? "");
   listen();
+}
+
+function choose(name) {
+  take(name);
   show();
 }
 
@@ -123,9 +133,11 @@ async function show() {
       : "There is no such page."));
     return;
   }
-  fill(main, h("p", { class: "loading" }, "Loading…"));
+  // Of its own: a page whose answers come when it was left already must not stand in the place of the next.
+  const place = h("div", {}, h("p", { class: "loading" }, "Loading…"));
+  fill(main, place);
   try {
-    const ends = await page[3](main, parameters, context);
+    const ends = await page[3](place, parameters, context);
     if (mine === turn) leave = ends ?? null;
     else ends?.();
   } catch (error) {

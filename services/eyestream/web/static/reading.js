@@ -1,6 +1,6 @@
 // What a reader does with an exam: claim it, decide it, hand it back, take a verdict back.
 
-import { ask, session } from "./api.js";
+import { ask, now, session } from "./api.js";
 import { chip, clock, field, fill, h, moment, notice, outcomeChip, select } from "./dom.js";
 
 const RENEW = 0.4; // of what is left of a claim
@@ -38,7 +38,7 @@ export function readingPanel(part, exam, etag, context, { reload, changed }) {
       due = true;
       if (here) extend();
       else fill(held, `Your claim ends at ${clock(until)} unless you read on.`);
-    }, Math.max(5000, RENEW * (Date.parse(until) - Date.now())));
+    }, Math.max(5000, RENEW * (Date.parse(until) - now())));
   };
   const extend = () => {
     due = false;
@@ -97,7 +97,7 @@ async function following(exam, context) {
 }
 
 function verdictForm(exam, context, decide, handBack) {
-  const steps = context.app.programmes.find((one) => one.name === exam.programme)?.urgencies ?? [];
+  const steps = context.programme(exam.programme)?.urgencies ?? [];
   const line = exam.decision;
   const urgency = select(steps.map((step) => [step.name, step.title]), line?.outcome === "refer" ? line.urgency : steps.at(-1)?.name, () => {}, { name: "urgency" });
   const urgencyField = field("How soon", urgency);

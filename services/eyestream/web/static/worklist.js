@@ -52,7 +52,7 @@ function table(exams, context) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Exams" }, h("table", { class: "work" },
     h("thead", {}, h("tr", {}, ["Urgency", "Exam", "The line says", "Right eye", "Left eye", "Waiting", "Reader"].map((text) => h("th", { scope: "col" }, text)))),
     h("tbody", {}, exams.map((exam) => h("tr", {},
-      h("td", {}, urgencyChip(exam.urgency, context)),
+      h("td", {}, urgencyChip(exam.urgency, context.app.programme)),
       h("th", { scope: "row" }, h("a", { href: context.link("exam", { id: exam.exam_id }) }, exam.exam_id)),
       h("td", {}, outcomeChip(outcomeOf(exam), "flat")),
       h("td", {}, eyeChip(eyeStatus(exam, "R"), "flat")),
@@ -61,13 +61,13 @@ function table(exams, context) {
       h("td", {}, reader(exam.reading, context)))))));
 }
 
-// As many dots as steps up the programme's scale; the upper half of it stands out.
-export function urgencyChip(name, context) {
-  const steps = [...(context.app.programme?.urgencies ?? [])].sort((one, other) => one.rank - other.rank);
+// As many dots as steps up the exam's programme's scale; the upper half of it stands out.
+export function urgencyChip(name, programme) {
+  const steps = [...(programme?.urgencies ?? [])].sort((one, other) => one.rank - other.rank);
   const step = steps.findIndex((one) => one.name === name);
   if (!name || name === "none") return chip("plain", "○", "No urgency");
   const count = step < 0 ? 1 : step + 1;
-  return chip(count > steps.length / 2 ? "alert" : "plain", "●".repeat(Math.min(count, 5)), context.urgency(name));
+  return chip(count > steps.length / 2 ? "alert" : "plain", "●".repeat(Math.min(count, 5)), steps[step]?.title ?? name);
 }
 
 function reader(reading, context) {
