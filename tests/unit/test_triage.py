@@ -365,6 +365,22 @@ def test_an_exam_that_waits_for_a_picture_is_not_one_that_was_only_scored():
     assert (decision.outcome, scored_only(decision), undecided(decision)) == ("incomplete", set(), False)
 
 
+def test_ungradable_and_unreadable_pictures_are_counted_apart():
+    tries = [picture("r1", "R", bad="blur"), picture("r2", "R", bad="blur"), picture("r3", "R", lost="empty")]
+    decision = decide(ANY, "exam", [picture("l", "L"), *tries])
+    assert (decision.outcome, decision.rank) == ("recapture", 12)
+
+
+def test_a_repeat_is_as_urgent_as_the_most_urgent_of_what_went_wrong():
+    sooner = SCALE.replace('urgency = "soon"', 'urgency = "at-once"').replace(
+        'urgency = "routine"', 'urgency = "at-once"'
+    )
+    rules = Programme.parse(f'{sooner}[ungradable]\nurgency = "at-once"\n[unreadable]\nurgency = "soon"\n')
+    bad, lost = picture("r1", "R", bad="blur"), picture("r2", "R", lost="empty")
+    said = [decide(rules, "exam", [picture("l", "L"), *pictures]).urgency for pictures in ([bad], [lost], [bad, lost])]
+    assert said == ["at-once", "soon", "at-once"]
+
+
 def test_a_missing_picture_is_waited_for_as_urgently_as_the_programme_says():
     waits = programme(UNJUDGED, '[incomplete]\nurgency = "routine"\n')
     assert said(decide(waits, "exam", [picture("r", "R")]))[:3] == ("incomplete", "routine", 11)

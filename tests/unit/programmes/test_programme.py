@@ -102,6 +102,7 @@ def test_text_that_is_not_toml_is_told_with_its_line():
         ('["a sharp picture"]', "['a blurred picture']", 29, "'a blurred picture' stands twice"),
         ('["a healthy macula"]', '["\\u0064rusen"]\nsuggests = ""', 21, "'drusen' stands twice"),
         ('["a healthy macula"]', '["a blurred picture", "\\u0061 blurred picture"]', 21, "stands twice"),
+        ('["a sharp picture"]', '["\\u0061 blurred picture"]', 29, "'a blurred picture' stands twice"),
         ("[[conditions]]", '[[groups]]\nname = "g"\nrest = [""]\n[[conditions]]', 19, "g: a rest phrase is empty"),
     ],
 )
@@ -220,6 +221,16 @@ def test_a_fault_in_a_file_is_told_with_the_files_name_and_line(tmp_path):
     path.write_text(SMALL.replace('role = "quality"', 'role = "other"'))
     with pytest.raises(Misconfigured, match=rf"^{re.escape(str(path))}:24: conditions\.1\.role"):
         Programme.load(path)
+
+
+def test_a_fault_in_a_single_table_is_told_with_its_line():
+    message = fault(SMALL + "[scoring]\nscale = 0\n")
+    assert message.startswith(f"small.toml:{SMALL.count(chr(10)) + 1}: scoring.scale: Input should be greater than 0")
+
+
+def test_a_fault_is_told_in_our_words_alone():
+    message = fault(SMALL + "[ungradable]\nrefer_after = 2\n")
+    assert message.endswith("ungradable: refer_after needs an urgency to refer with")
 
 
 def test_a_fault_outside_every_table_is_told_with_the_first_line():
