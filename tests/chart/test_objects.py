@@ -264,6 +264,17 @@ def test_the_image_of_every_container_is_pinned_by_tag(rendered, shape_):
             assert tag not in {"", "latest"}
 
 
+@pytest.mark.parametrize("registry", ["", "registry.hospital.example", "registry.hospital.example/"])
+def test_a_registry_may_be_part_of_the_repository_or_end_in_a_slash(rendered, registry):
+    (screening,) = [pod for pod in pods(rendered("minimal", _images(registry))) if pod.owner.endswith("-screening")]
+    assert screening.spec["containers"][0]["image"] == "registry.hospital.example/eyes/screening:1"
+
+
+def _images(registry):
+    repository = "eyes/screening" if registry else "registry.hospital.example/eyes/screening"
+    return {"images": {"screening": {"registry": registry, "repository": repository, "tag": "1"}}}
+
+
 def test_every_image_comes_from_the_one_registry_and_by_digest_where_the_cluster_is_air_gapped(rendered):
     for pod in pods(rendered("air-gapped")):
         assert pod.spec["imagePullSecrets"] == [{"name": "registry"}]

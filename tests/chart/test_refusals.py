@@ -201,6 +201,8 @@ WRONG = {
         },
         "which has 64 characters and may have 63: shorten the model's name, or set fullnameOverride"),
     "a long name": ({"fullnameOverride": "a" * 31}, "does not match pattern"),
+    "a name that no Service may have": (
+        {"nameOverride": "Eye_Stream"}, "would be called eyes-Eye_Stream-…: Services begin with a letter"),
     "a pool's long name": (
         {"triton": {"pools": {"x" * 21: {"gpu": "l4", "models": ["flair"]}}}}, "does not match pattern"),
     "a pool without models": (_pool(models=[]), "minItems: got 0, want 1"),
@@ -222,6 +224,13 @@ def test_refused(wrong):
     with pytest.raises(render.Refused) as refused:
         render.manifests(values=_over(MINIMAL, values))
     assert sentence in re.sub(r"\s+", " ", str(refused.value))
+
+
+@pytest.mark.parametrize("release", ["eyes.prod", "7eyes"])
+def test_a_release_that_helm_names_and_no_service_may_be_called_after_is_refused(release):
+    with pytest.raises(render.Refused, match="Set fullnameOverride, or name the release otherwise"):
+        render.manifests(values=MINIMAL, release=release)
+    assert render.manifests(values=MINIMAL | {"fullnameOverride": "eyes"}, release=release)
 
 
 def test_at_least_thirty_mistakes_are_known():

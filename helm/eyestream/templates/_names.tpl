@@ -23,23 +23,34 @@ eyestream.io/pool: {{ . }}
 {{- end }}
 {{- end }}
 
-{{- /* Labels of an object: takes what eyestream.selector takes. */}}
+{{- /* Labels of an object: takes what eyestream.selector takes, and extra, labels of this object alone. What the user adds
+wins, each key once: a key that is there twice is no YAML to everybody who reads it after Helm. */}}
 {{- define "eyestream.labels" -}}
-{{ include "eyestream.selector" . }}
-app.kubernetes.io/part-of: eyestream
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name (.root.Chart.Version | replace "+" "_") }}
-{{- with .root.Values.global.commonLabels }}
+{{- $added := mergeOverwrite (dict) .root.Values.global.commonLabels (default dict .extra) }}
+{{- include "eyestream.selector" . }}
+{{- range $own := list
+  (list "app.kubernetes.io/part-of" "eyestream")
+  (list "app.kubernetes.io/version" (quote .root.Chart.AppVersion))
+  (list "app.kubernetes.io/managed-by" .root.Release.Service)
+  (list "helm.sh/chart" (printf "%s-%s" .root.Chart.Name (.root.Chart.Version | replace "+" "_")))
+}}
+{{- if not (hasKey $added (first $own)) }}
+{{ join ": " $own }}
+{{- end }}
+{{- end }}
+{{- with $added }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
 
 {{- /* Labels of a pod: what selects it and what the user adds; no version, which would replace every pod at an upgrade. */}}
 {{- define "eyestream.podLabels" -}}
-{{ include "eyestream.selector" . }}
+{{- $added := mergeOverwrite (dict) .root.Values.global.commonLabels (default dict .extra) }}
+{{- include "eyestream.selector" . }}
+{{- if not (hasKey $added "app.kubernetes.io/part-of") }}
 app.kubernetes.io/part-of: eyestream
-{{- with mergeOverwrite (dict) .root.Values.global.commonLabels (default dict .extra) }}
+{{- end }}
+{{- with $added }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -55,5 +66,5 @@ app.kubernetes.io/part-of: eyestream
 {{- if and .root.Values.images.requireDigest (not $image.digest) }}
 {{- fail (printf "images.%s.digest is empty while images.requireDigest is true: write the digest that your registry shows, sha256:…, or set images.requireDigest to false." .image) }}
 {{- end }}
-{{- $registry }}/{{ $image.repository }}:{{ default .root.Chart.AppVersion $image.tag }}{{ with $image.digest }}@{{ . }}{{ end }}
+{{- with trimSuffix "/" $registry }}{{ . }}/{{ end }}{{ $image.repository }}:{{ default .root.Chart.AppVersion $image.tag }}{{ with $image.digest }}@{{ . }}{{ end }}
 {{- end }}

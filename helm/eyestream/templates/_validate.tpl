@@ -1,5 +1,6 @@
 {{- /* Every combination that would render and not work, refused with what to write. Called by the files that look things up. */}}
 {{- define "eyestream.validate" -}}
+{{- include "eyestream.validateName" . }}
 {{- include "eyestream.validateKafka" . }}
 {{- include "eyestream.validateRedis" . }}
 {{- include "eyestream.validateModels" . }}
@@ -8,6 +9,13 @@
 {{- include "eyestream.validateScreening" . }}
 {{- include "eyestream.validateWeb" . }}
 {{- include "eyestream.validateImages" . }}
+{{- end }}
+
+{{- define "eyestream.validateName" -}}
+{{- $name := include "eyestream.fullname" . }}
+{{- if not (regexMatch "^[a-z]([a-z0-9-]*[a-z0-9])?$" $name) }}
+{{- fail (printf "the release's objects would be called %s-…: Services begin with a letter and have lower-case letters, digits and dashes. Set fullnameOverride, or name the release otherwise." $name) }}
+{{- end }}
 {{- end }}
 
 {{- define "eyestream.validateWeb" -}}
