@@ -155,7 +155,11 @@ async def worklist(
     limit: Annotated[int, Query(ge=1, le=200, description="Exams on one page, at the most.")] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="Where the last page ended.")] = None,
     which: Annotated[
-        Which, Query(description="By how they stand with readers; waiting is open or claimed.")
+        Which,
+        Query(
+            description="By how they stand with readers; waiting is open or claimed, and all is no filter. A decided exam"
+            " leaves the list, whichever is asked for."
+        ),
     ] = "waiting",
     outcome: Annotated[Literal["refer", "recapture", "incomplete"] | None, Query()] = None,
     urgency: Annotated[Slug | None, Query(description="A step of the programme's scale.")] = None,
@@ -176,7 +180,10 @@ async def worklist(
         found += [
             _work(entry, reading)
             for entry, reading in zip(page.entries, readings, strict=True)
-            if reading is not None and _wanted(visit, reading, which, outcome, urgency)
+            # An id that comes again may name an exam of another programme than the one that was listed once.
+            if reading is not None
+            and reading.programme == programme
+            and _wanted(visit, reading, which, outcome, urgency)
         ]
         cursor = page.cursor
         if cursor is None or len(found) >= limit:

@@ -4,7 +4,7 @@ import { ask, query } from "./api.js";
 import { ago, chip, eyeChip, eyeStatus, field, fill, h, heading, outcomeChip, outcomeOf, select } from "./dom.js";
 
 const LIMIT = 25;
-const WHICH = [["waiting", "Waiting"], ["open", "Open, held by nobody"], ["claimed", "Held by somebody"], ["mine", "Held by me"], ["all", "All, decided ones too"]];
+const WHICH = [["waiting", "Waiting"], ["open", "Open, held by nobody"], ["claimed", "Held by somebody"], ["mine", "Held by me"]];
 const OUTCOMES = [["", "Any"], ["refer", "Refer"], ["recapture", "Take again"], ["incomplete", "Incomplete"]];
 
 export async function showWorklist(main, parameters, context) {
