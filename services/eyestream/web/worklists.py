@@ -157,8 +157,8 @@ async def worklist(
     which: Annotated[
         Which,
         Query(
-            description="By how they stand with readers; waiting is open or claimed, and all is no filter. A decided exam"
-            " leaves the list, whichever is asked for."
+            description="By how they stand with readers; waiting is open or claimed, and all is no filter."
+            " A decided exam leaves the list, whichever is asked for."
         ),
     ] = "waiting",
     outcome: Annotated[Literal["refer", "recapture", "incomplete"] | None, Query()] = None,
