@@ -6,6 +6,7 @@ head made before; whatever it is, nobody has measured operating points for it, a
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -54,7 +55,7 @@ def make(
     told(STEPS[-1], 0.0)
     head, programme, warnings = _scored(encoder, checkpoint, asked)
     (folder / PROGRAMME).write_text(programme.text, "utf-8")
-    shelf = Shelf(folder / BANKS)
+    shelf = _shelf(folder / BANKS, head)
     shelf.publish(programme, head)
     shelf.activate(programme.name, head.digest)
     trial = Trial(encoder.name, encoder.title, programme.name, warnings)
@@ -100,6 +101,15 @@ def scores_from(encoder: EncoderFile) -> Literal["texts", "classifier", "mask", 
     classes = isinstance(facts, Octcube) and facts.classes is not None
     layers = isinstance(facts, Vit) and facts.classifier is not None
     return "classifier" if classes or layers or isinstance(facts, VisionUnite) else ""
+
+
+def _shelf(folder: Path, head: ScoreHead) -> Shelf:
+    """The folder's shelf; emptied first where a bank on it is of another engine, for no line opens such a shelf."""
+    try:
+        Shelf(folder).open(head.provenance.encoder, head.provenance.preprocessing)
+    except Misconfigured:
+        shutil.rmtree(folder)
+    return Shelf(folder)
 
 
 def _scored(encoder: EncoderFile, checkpoint: Path, asked: Asked) -> tuple[ScoreHead, Programme, tuple[str, ...]]:

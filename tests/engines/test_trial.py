@@ -79,6 +79,20 @@ def test_a_second_call_builds_nothing(classifier, checkpoint, made):
     assert not trial.make(classifier, checkpoint, asked, made)[1].fresh
 
 
+def test_a_bank_of_another_checkpoint_does_not_keep_the_line_from_starting(classifier, checkpoint, made, tmp_path):
+    old = Shelf(made / BANKS).current(f"{classifier.name}-uncalibrated")
+    other = ScoreHead(
+        old.head.views, old.head.rows, old.head.judges, dataclasses.replace(old.head.provenance, encoder="a" * 64)
+    )
+    asked = Programme.parse(old.programme.text.replace(old.programme.name, "asked-before"), source="before")
+    shelf = Shelf(tmp_path / BANKS)
+    shelf.publish(asked, other)
+    shelf.activate(asked.name, other.digest)
+    trial.make(classifier, checkpoint, dataclasses.replace(ASKED, labels=("normal", "glaucoma", "cataract")), tmp_path)
+    opened = Shelf(tmp_path / BANKS).open(old.head.provenance.encoder, old.head.provenance.preprocessing)
+    assert list(opened) == [old.programme.name]
+
+
 def test_a_head_of_another_checkpoint_is_refused(classifier, checkpoint, made, tmp_path):
     programme = Programme.load(made / PROGRAMME)
     head = Shelf(made / BANKS).current(programme.name).head
