@@ -60,7 +60,7 @@ class Lookup:
         consumer.assign([where])
         consumer.seek(where, position.offset)
         record = self._next(consumer, where)
-        if record is None or record.offset != position.offset:
+        if record.offset != position.offset:  # behind a transaction's mark, or where a compacted topic had another
             return None
         return Message(
             value=bytes(record.value or b""),
@@ -71,7 +71,7 @@ class Lookup:
             key=record.key,
         )
 
-    def _next(self, consumer: KafkaConsumer, where: TopicPartition) -> Any | None:
+    def _next(self, consumer: KafkaConsumer, where: TopicPartition) -> Any:
         deadline = time.monotonic() + self._timeout_s
         while time.monotonic() < deadline:
             for records in consumer.poll(timeout_ms=_ROUND_MS).values():

@@ -162,25 +162,39 @@ def test_a_partition_is_settled_when_all_of_it_that_was_handed_out_is_acknowledg
     assert box.settled([("another", 0)])
 
 
+def test_bytes_that_left_with_their_partition_take_no_room_any_more() -> None:
+    box = inbox(T0, T1, max_bytes=100)
+    box.put([message(0, 0, nbytes=60), message(1, 0, nbytes=50)])
+    box.assign([T0])
+    assert (box.nbytes, box.full) == (60, False)
+    box.put([message(0, 1, nbytes=40)])
+    box.retire({T0})
+    assert (box.nbytes, box.full) == (0, False)
+
+
 def test_waiting_for_room_ends_when_there_is_some() -> None:
     box = inbox(T0, max_messages=1)
     box.wait_for_room(60)
     box.put([message(0, 0)])
     box.wait_for_room(0)
     assert box.full
-    reader = threading.Thread(target=box.take)
-    reader.start()
-    box.wait_for_room(60)
-    reader.join()
-    assert not box.full
+    filler = threading.Thread(target=box.wait_for_room, args=(60,))
+    filler.start()
+    filler.join(0.05)
+    assert filler.is_alive()
+    box.take()
+    filler.join(30)
+    assert not filler.is_alive()
 
 
 def test_closing_gives_back_what_was_not_handed_out_and_keeps_acknowledgements() -> None:
     box = inbox(T0)
     box.put([message(0, offset) for offset in range(3)])
     box.take()
+    assert not box.closed
     assert box.close() == 2
     assert box.close() == 0
+    assert (box.closed, box.nbytes, box.waiting) == (True, 0, 0)
     box.put([message(0, 3)])
     assert box.take() is None
     box.acknowledge(Position("t", 0, 0, 1))
