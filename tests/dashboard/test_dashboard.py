@@ -173,6 +173,21 @@ def test_a_laptop_whose_clock_is_slow_keeps_its_claims(page: Page, clinic: Clini
     expect(page.get_by_role("button", name="Claim this exam")).to_be_visible()
 
 
+def test_a_proxy_that_compresses_keeps_nobody_from_reading(page: Page, clinic: Clinic):
+    def weakened(route: Route) -> None:
+        answer = route.fetch()
+        tag = answer.headers.get("etag")
+        route.fulfill(response=answer, headers={**answer.headers, **({"etag": f"W/{tag}"} if tag else {})})
+
+    page.route(re.compile(r"/v1/exams/exam-05(/claim)?$"), weakened)
+    sign_in(page, clinic)
+    go(page, "exam?id=exam-05", "Exam exam-05")
+    page.get_by_role("button", name="Claim this exam").click()
+    expect(page.get_by_text("You hold this exam until")).to_be_visible()
+    page.get_by_role("button", name="Hand back undecided").click()
+    expect(page.get_by_text("Nobody holds this exam.")).to_be_visible()
+
+
 def test_an_exam_that_answers_late_does_not_take_the_place_of_the_one_asked_for_since(page: Page, clinic: Clinic):
     late: list[Route] = []
     sign_in(page, clinic)

@@ -137,6 +137,10 @@ def _version(if_match: str) -> Version:
         return Version.parse(if_match[1:-1] if if_match[:1] == if_match[-1:] == '"' else "")
     except ValueError:
         detail = "This is no version of any exam: send the ETag as it came, quotes included."
+        if if_match.startswith("W/"):
+            detail = (
+                "A weak ETag matches nothing, as a proxy that compresses makes it: send `version` in quotes instead."
+            )
         raise Problem(412, "stale", detail) from None
 
 

@@ -241,3 +241,12 @@ async def test_what_is_not_there_cannot_be_read(world, is_problem, call):
     headers = {"If-Match": '"1.1.1"'}
     answer = await world.client("ada").request(method, f"/v1/exams/exam-9/{what}", headers=headers)
     is_problem(answer, 404, "unknown-exam")
+
+
+async def test_whoever_sends_a_weak_etag_is_told_what_to_send(world, is_problem):
+    await world.screen("exam-1")
+    client = world.client("ada")
+    version = (await client.get("/v1/exams/exam-1")).json()["version"]
+    weak = await client.put("/v1/exams/exam-1/claim", headers={"If-Match": f'W/"{version}"'})
+    assert "`version` in quotes" in is_problem(weak, 412, "stale")["detail"]
+    assert (await client.put("/v1/exams/exam-1/claim", headers={"If-Match": f'"{version}"'})).status_code == 200

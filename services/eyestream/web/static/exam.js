@@ -14,13 +14,11 @@ export async function showExam(main, parameters, context) {
   const panel = h("aside", { class: "decision", "aria-label": "Decision" });
   const news = h("p", { class: "news", role: "status" });
   let panelEnds = () => {};
-  let version = null;
 
   const load = async () => {
     const { body, etag } = await ask(path);
     if (main.isConnected) context.turnTo(body.programme);
     panelEnds();
-    version = etag;
     found.programme = body.programme;
     fill(news);
     fill(main,
@@ -30,7 +28,7 @@ export async function showExam(main, parameters, context) {
       h("div", { class: "exam" }, h("div", { class: "eyes" }, eyes(body, found)), panel));
     const part = h("div", {});
     fill(panel, lineDecision(body, context.programme(body.programme)), part);
-    panelEnds = readingPanel(part, body, etag, context, { reload: load, changed: (etagNow) => { version = etagNow; } });
+    panelEnds = readingPanel(part, body, etag, context, load);
   };
   await load();
 

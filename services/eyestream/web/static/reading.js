@@ -6,8 +6,8 @@ import { chip, clock, field, fill, h, moment, notice, outcomeChip, select } from
 const RENEW = 0.4; // of what is left of a claim
 const SIGNS = ["pointerdown", "pointermove", "keydown", "wheel"]; // of somebody who still reads
 
-// Fills `part`; returns what ends the claim's renewing. `reload` reads the exam anew, `changed` is told its new version.
-export function readingPanel(part, exam, etag, context, { reload, changed }) {
+// Fills `part`; returns what ends the claim's renewing. `reload` reads the exam anew.
+export function readingPanel(part, exam, etag, context, reload) {
   let current = etag;
   let renewing = null;
   const path = `/v1/exams/${encodeURIComponent(exam.exam_id)}`;
@@ -18,7 +18,6 @@ export function readingPanel(part, exam, etag, context, { reload, changed }) {
     try {
       const { body, etag: next } = await ask(path_, { etag: current, ...options });
       current = next;
-      changed(next);
       done(body.reading);
     } catch (error) {
       fill(message, error.kind === "stale" ? "The exam changed while you read it. " : `${error.message} `,
