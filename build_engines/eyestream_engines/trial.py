@@ -50,7 +50,8 @@ def make(
     """
     require(encoder, asked)
     if encoder.wording is not None and asked.head is None:
-        vocabulary_of(encoder, checkpoint, asked.vocabulary)
+        vocabulary = vocabulary_of(encoder, checkpoint, asked.vocabulary)
+        zeroshot.require_readable(encoder, asked.programme, vocabulary)
     built = building.build(encoder, checkpoint, folder / REPOSITORY, compiler=OnnxRuntime(), told=told)
     told(STEPS[-1], 0.0)
     head, programme, warnings = _scored(encoder, checkpoint, asked)
@@ -151,7 +152,7 @@ def _of_texts(encoder: EncoderFile, checkpoint: Path, asked: Asked) -> tuple[Sco
 def vocabulary_of(encoder: EncoderFile, checkpoint: Path, given: Path | None) -> Path:
     """The tokenizer's file: the one given, or the one of its published name beside the checkpoint.
 
-    Raises Misconfigured when there is none; its hash is checked where it is read.
+    Raises Misconfigured when there is none; whether it is the right one is told where it is read.
     """
     assert encoder.wording is not None
     name = encoder.wording.vocabulary.split()[0]

@@ -132,6 +132,15 @@ def test_a_missing_vocabulary_is_named_with_where_to_put_it(tmp_path):
         run("flair", "--checkpoint", weights, "--out", tmp_path / "out")
 
 
+def test_a_wrong_vocabulary_is_told_before_anything_long(tmp_path):
+    weights, vocabulary = tmp_path / "weights.pth", tmp_path / "vocab.txt"
+    weights.write_bytes(b"any file")
+    vocabulary.write_text("[PAD]\n")
+    with pytest.raises(Misconfigured, match=r"vocab\.txt is another vocabulary"):
+        run("flair", "--checkpoint", weights, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_every_encoder_is_scored_by_texts_by_its_classifier_or_by_a_probe():
     found = {name: trial.scores_from(EncoderFile.load(name)) for name in names()}
     assert found["flair"] == found["ret-clip"] == found["eyeclip"] == found["vilref"] == "texts"

@@ -46,12 +46,12 @@ def text(
     """Ask a programme's phrases of the model, as its authors ask."""
     from eyestream_engines import checkpoints
     from eyestream_engines.heads import zeroshot
-    from eyestream_engines.texts.encoder import tokenizer_of
 
     described = EncoderFile.load(encoder)
-    tokenizer_of(zeroshot.wording_of(described), vocabulary)  # what is small is read before gigabytes are
+    zeroshot.wording_of(described)
     asked = _serving(programme, shelf, activate=activate)
     assert asked is not None
+    zeroshot.require_readable(described, asked, vocabulary)
     read = checkpoints.read(described, checkpoint)
     made = zeroshot.head(described, read.tensors, read.digest, programme=asked, vocabulary=vocabulary)
     _kept(made, output, asked, shelf, activate=activate)

@@ -19,6 +19,7 @@ from eyestream.scoring import View, ViewName
 from eyestream_engines.families import family_of
 from eyestream_engines.spec import EncoderFile, Wording
 from eyestream_engines.texts.encoder import TowerTextEncoder, lengths_of, tokenizer_of
+from eyestream_engines.texts.tokens import tokenise
 from eyestream_engines.texts.towers import Towers
 
 
@@ -75,6 +76,18 @@ def wording_of(encoder: EncoderFile) -> Wording:
             "own classifier"
         )
     return encoder.wording
+
+
+def require_readable(encoder: EncoderFile, programme: Programme, vocabulary: Path) -> None:
+    """Raise Misconfigured, before any weight is read, for another vocabulary and for what `head` cannot read."""
+    wording = wording_of(encoder)
+    tokenizer = tokenizer_of(wording, vocabulary)
+    classes = list(classes_of(as_its_authors(programme, wording, learned=1.0)))
+    lengths_of(wording, tokenizer, classes)
+    try:
+        tokenise(tokenizer, [text for texts in classes for text in texts], context=wording.context)
+    except ValueError as error:
+        raise Misconfigured(f"the text tower cannot read a phrase of the programme: {error}") from None
 
 
 def as_its_authors(programme: Programme, wording: Wording, learned: float) -> Programme:
