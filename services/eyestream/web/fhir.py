@@ -123,12 +123,16 @@ def _conclusion(dossier: Dossier) -> str | None:
         said.append(_MIXED.format(count=len(dossier.pseudonyms)))
     if reading.state == "decided" and reading.verdict is not None:
         verdict = reading.verdict
-        said.append(f"Reader: {_outcome(verdict.outcome, verdict.urgency)}. {verdict.comment}".strip())
+        said += [f"Reader: {_outcome(verdict.outcome, verdict.urgency)}", verdict.comment.strip()]
     if decision is not None:
         outcome = _outcome(decision.outcome, decision.urgency)
-        said.append(f"Automated screening: {_SCORED if undecided(decision) else outcome}.")
-        said += decision.notes
-    return _NO_TEXT.sub(" ", " ".join(said)) or None
+        said += [f"Automated screening: {_SCORED if undecided(decision) else outcome}", *decision.notes]
+    return _NO_TEXT.sub(" ", " ".join(map(_sentence, filter(None, said)))) or None
+
+
+def _sentence(text: str) -> str:
+    """So that what one says of the right eye does not run into what the next says of the left."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _outcome(outcome: str, urgency: str) -> str:

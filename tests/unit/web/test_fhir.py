@@ -276,6 +276,19 @@ async def test_a_comment_with_what_no_text_may_hold_is_exported_without_it(world
     assert "Exudates, both  eyes.\nSee below." in found["DiagnosticReport"][0]["conclusion"]
 
 
+async def test_each_thing_said_of_an_exam_is_a_sentence_of_its_own(world):
+    await world.screen("exam-1")
+    claim = await world.readings.claim("exam-1", ADA, for_s=900)
+    await world.readings.decide(
+        "exam-1", ADA, outcome="clear", urgency="none", comment="Drusen alone", seen=claim.reading.version
+    )
+    known = await looked_at(world)
+    exam = dataclasses.replace(known.exam, decision=decide(DEMO, "exam-1", [Picture("img-1", "R", "macula")]))
+    [report] = resources(dataclasses.replace(known, exam=exam), "DiagnosticReport")
+    said = ["Reader: no referable finding", "Drusen alone", "Automated screening: pictures are missing"]
+    assert report["conclusion"] == " ".join(f"{one}." for one in (*said, *exam.decision.notes))
+
+
 async def test_outcome_and_urgency_are_two_codes_since_neither_says_the_other(world):
     await world.screen("exam-1")
     claim = await world.readings.claim("exam-1", ADA, for_s=900)
