@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eyestream.batching import batches
+from eyestream.batching import MonotonicClock, batches
 from eyestream.testing.clock import SteppingClock, settle
 
 
@@ -104,6 +104,40 @@ async def test_an_error_of_the_source_comes_after_what_came_before_it():
     with pytest.raises(RuntimeError, match="the source broke"):
         await collector.task
     assert collector.got == [[1]]
+
+
+async def test_an_error_of_the_source_that_nothing_came_before_comes_alone():
+    tap, clock = Tap(), SteppingClock()
+    collector = Collector(tap, clock)
+    tap.fail()
+    with pytest.raises(RuntimeError, match="the source broke"):
+        await collector.task
+    assert collector.got == []
+
+
+async def test_closing_cancels_what_the_source_is_waiting_for():
+    ended = []
+
+    async def source() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            ended.append("ended")
+
+    held = batches(source(), max_size=1, max_wait_s=1.0, clock=SteppingClock())
+    assert await anext(held) == [1]
+    await settle()
+    assert ended == []
+    await held.aclose()
+    assert ended == ["ended"]
+
+
+async def test_the_machines_clock_waits_as_long_as_it_was_asked_to():
+    clock = MonotonicClock()
+    began = clock.time()
+    await clock.sleep(0.02)
+    assert 0.02 <= clock.time() - began < 10
 
 
 async def test_no_more_than_one_item_is_asked_for_while_a_batch_is_held():

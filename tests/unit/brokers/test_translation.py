@@ -83,12 +83,36 @@ def test_a_broken_record_stands_for_itself_without_a_picture() -> None:
 
 
 def test_security_has_librdkafkas_names() -> None:
-    given = {"security_protocol": "SASL_SSL", "sasl_plain_username": "u", "ssl_check_hostname": False}
+    given = {
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "user",
+        "sasl_plain_password": "secret",
+        "sasl_kerberos_service_name": "kafka",
+        "ssl_cafile": "ca.pem",
+        "ssl_certfile": "cert.pem",
+        "ssl_keyfile": "key.pem",
+        "ssl_password": "of the key",
+        "ssl_ciphers": "HIGH",
+        "ssl_crlfile": "crl.pem",
+        "ssl_check_hostname": False,
+    }
     assert security_options(given) == {
         "security.protocol": "SASL_SSL",
-        "sasl.username": "u",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "user",
+        "sasl.password": "secret",
+        "sasl.kerberos.service.name": "kafka",
+        "ssl.ca.location": "ca.pem",
+        "ssl.certificate.location": "cert.pem",
+        "ssl.key.location": "key.pem",
+        "ssl.key.password": "of the key",
+        "ssl.cipher.suites": "HIGH",
+        "ssl.crl.location": "crl.pem",
         "ssl.endpoint.identification.algorithm": "none",
     }
+    assert security_options({"ssl_check_hostname": True}) == {"ssl.endpoint.identification.algorithm": "https"}
+    assert security_options({}) == {}
 
 
 def test_an_option_without_a_counterpart_is_named() -> None:
@@ -100,7 +124,18 @@ def test_an_option_without_a_counterpart_is_named() -> None:
     ("code", "kind"),
     [
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, Misconfigured),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, Misconfigured),
+        (KafkaError.CLUSTER_AUTHORIZATION_FAILED, Misconfigured),
+        (KafkaError.SASL_AUTHENTICATION_FAILED, Misconfigured),
         (KafkaError._AUTHENTICATION, Misconfigured),  # noqa: SLF001
+        (KafkaError._INVALID_ARG, Misconfigured),  # noqa: SLF001
+        (KafkaError.FENCED_INSTANCE_ID, Misconfigured),
+        (KafkaError.GROUP_MAX_SIZE_REACHED, Misconfigured),
+        (KafkaError.INCONSISTENT_GROUP_PROTOCOL, Misconfigured),
+        (KafkaError.INVALID_SESSION_TIMEOUT, Misconfigured),
+        (KafkaError.TOPIC_EXCEPTION, Misconfigured),
+        (KafkaError.UNSUPPORTED_COMPRESSION_TYPE, Misconfigured),
+        (KafkaError._UNSUPPORTED_FEATURE, Misconfigured),  # noqa: SLF001
         (KafkaError._TRANSPORT, Unavailable),  # noqa: SLF001
         (KafkaError.REQUEST_TIMED_OUT, Unavailable),
     ],
