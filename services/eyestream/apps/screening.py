@@ -177,18 +177,16 @@ def _touch(file: Path | None) -> None:
 
 
 def partitions(settings: Settings) -> int | None:
-    """How many partitions the topic has; None when nothing scales and nobody needs to know."""
+    """How many partitions the topic has; None when nothing scales and nobody needs to know.
+
+    Raises Unavailable where Kafka does not tell, Misconfigured where the topic is not there.
+    """
     if settings.serve.max_replicas is None:
         return None
-    from kafka import KafkaConsumer
+    from eyestream.apps import kafka
 
-    from eyestream.apps.kafka import security
-
-    consumer = KafkaConsumer(bootstrap_servers=settings.kafka.bootstrap, **security(settings.kafka))
-    try:
-        found = consumer.partitions_for_topic(settings.kafka.topic)
-    finally:
-        consumer.close()
+    topic = settings.kafka.topic
+    found = kafka.partitions(kafka.kafka_options(settings.kafka), topic)[topic]
     if not found:
-        raise Misconfigured(f"The topic {settings.kafka.topic!r} does not exist: create it before the workers start.")
-    return len(found)
+        raise Misconfigured(f"The topic {topic!r} does not exist: create it before the workers start.")
+    return found

@@ -11,11 +11,12 @@ import io
 import sys
 import uuid
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from eyestream import settings as settings_module
+from eyestream.apps.kafka import kafka_options, partitions
 from eyestream.errors import EyestreamError, Misconfigured, Unavailable
 from eyestream.records import HEADER_CONTENT_TYPE, HEADER_META, HEADER_TRACEPARENT, ImageMeta, Screening
 from eyestream.settings import Settings
@@ -39,7 +40,7 @@ def run(
 async def check(settings: Settings, *, programme: str = "", timeout_s: float = 120.0) -> None:
     """Raises the first fault found; a picture without a result within `timeout_s` is Unavailable."""
     await _check_triton(settings)
-    await asyncio.to_thread(_check_kafka, settings)
+    await asyncio.to_thread(check_kafka, settings)
     await _check_redis(settings)
     if programme:
         stored = await _send_and_wait(settings, programme, timeout_s)
@@ -57,18 +58,14 @@ async def _check_triton(settings: Settings) -> None:
     print(f"triton: {triton.address} serves {triton.model}, encoder {encoder.spec.digest[:12]}")
 
 
-def _check_kafka(settings: Settings) -> None:
-    from kafka import KafkaConsumer
-
-    consumer = KafkaConsumer(**_client(settings))
-    try:
-        found = {name: consumer.partitions_for_topic(name) for name in _topics(settings)}
-    finally:
-        consumer.close()
-    missing = [name for name, partitions in found.items() if not partitions]
+def check_kafka(settings: Settings) -> None:
+    """Raises Unavailable or Misconfigured unless Kafka has both topics."""
+    options = kafka_options(settings.kafka)
+    found = partitions(options, options.topic, options.dead_letter_topic)
+    missing = [name for name, count in found.items() if not count]
     if missing:
         raise Misconfigured(f"Kafka has no topic {', '.join(missing)}, or this user may not see it: create it.")
-    print("kafka: " + ", ".join(f"{name} has {len(partitions or ())} partitions" for name, partitions in found.items()))
+    print("kafka: " + ", ".join(f"{name} has {count} partitions" for name, count in found.items()))
 
 
 async def _check_redis(settings: Settings) -> None:
@@ -130,26 +127,17 @@ def _send(settings: Settings, programme: str, exam_id: str) -> None:
         HEADER_CONTENT_TYPE: b"image/jpeg",
         HEADER_TRACEPARENT: new_traceparent().encode(),
     }
-    producer = KafkaProducer(**_client(settings), acks="all")
     try:
-        future = producer.send(
-            settings.kafka.topic, key=exam_id.encode(), value=file.getvalue(), headers=list(headers.items())
-        )
-        future.get(timeout=30)
+        producer = KafkaProducer(**kafka_options(settings.kafka).producer_config())
+        try:
+            future = producer.send(
+                settings.kafka.topic, key=exam_id.encode(), value=file.getvalue(), headers=list(headers.items())
+            )
+            future.get(timeout=30)
+        finally:
+            producer.close()
     except KafkaError as error:
         raise Unavailable("kafka", f"the picture was not taken: {error}") from error
-    finally:
-        producer.close()
-
-
-def _topics(settings: Settings) -> tuple[str, str]:
-    return settings.kafka.topic, f"{settings.kafka.topic}.dlq"
-
-
-def _client(settings: Settings) -> dict[str, Any]:
-    from eyestream.apps.kafka import security
-
-    return {"bootstrap_servers": settings.kafka.bootstrap.split(","), **security(settings.kafka)}
 
 
 if __name__ == "__main__":

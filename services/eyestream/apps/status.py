@@ -84,7 +84,7 @@ def _kafka(options: KafkaOptions) -> str:
             **{**options.consumer_config(), "group_id": options.group, "bootstrap_timeout_ms": 5000}
         )
         try:
-            waiting = {}
+            waiting, counts = {}, {}
             for topic in (options.topic, options.dead_letter_topic):
                 partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
                 if not partitions:
@@ -92,14 +92,14 @@ def _kafka(options: KafkaOptions) -> str:
                 begins, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
                 done = {part: (consumer.committed(part) if topic == options.topic else None) for part in partitions}
                 waiting[topic] = sum(ends[part] - max(begins[part], done[part] or 0) for part in partitions)
-                count = len(partitions)
+                counts[topic] = len(partitions)
         finally:
             consumer.close()
     except (KafkaError, OSError) as error:
         raise translated(error) from error
     return (
-        f"{waiting[options.topic]} pictures wait in {options.topic}, "
-        f"{waiting[options.dead_letter_topic]} records in {options.dead_letter_topic} ({count} partition)"
+        f"{waiting[options.topic]} pictures wait in {options.topic} (partitions: {counts[options.topic]}), "
+        f"{waiting[options.dead_letter_topic]} records in {options.dead_letter_topic}"
     )
 
 
