@@ -119,3 +119,17 @@ def test_strimzi_s_topics_take_what_the_worker_sends(rendered, loaded):
     assert topics[options.dead_letter_topic]["config"]["max.message.bytes"] >= options.max_dead_letter_bytes
     assert all(topic["partitions"] == 12 for topic in topics.values())
     assert all(topic["config"]["min.insync.replicas"] == 2 for topic in topics.values())
+
+
+def test_a_program_that_is_called_in_a_pod_of_the_line_finds_its_settings(rendered, shape):
+    """`kubectl exec … -- eyestream redrive list`, as the runbook says."""
+    found = 0
+    for pod in pods(rendered(shape)):
+        for container in pod.containers:
+            mounts = {mount["mountPath"] for mount in container.get("volumeMounts", [])}
+            variables = {variable["name"]: variable.get("value") for variable in container.get("env", [])}
+            if "/etc/eyestream/settings.toml" in mounts:
+                found += 1
+                assert variables["EYESTREAM_SETTINGS"] == "/etc/eyestream/settings.toml"
+                assert len(variables) == len(container["env"])
+    assert found >= 2

@@ -1,5 +1,7 @@
 {{- /* What the worker's container has whoever hosts it: environment, mounts. */}}
 {{- define "eyestream.workerEnv" -}}
+{{- /* So that every eyestream program that somebody calls in the pod knows the line. */ -}}
+- {name: EYESTREAM_SETTINGS, value: /etc/eyestream/settings.toml}
 {{- if .Values.redis.dev.enabled }}
 - {name: EYESTREAM_REDIS__URL, value: redis://{{ include "eyestream.fullname" . }}-redis.{{ .Release.Namespace }}.svc:6379/0}
 {{- else }}
