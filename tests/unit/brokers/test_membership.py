@@ -220,10 +220,17 @@ def test_a_partition_that_moves_waits_for_what_is_in_flight_of_it_and_commits_th
     group = Group(revoke_grace_s=30)
     group.finish(1, 2)
     group.put(0, [5, 6])
-    timer = threading.Timer(0.05, group.finish, (0, 4))
+    taken = []
+
+    def go_on():
+        taken.append(group.inbox.take())
+        group.finish(0, 4)
+
+    timer = threading.Timer(0.05, go_on)
     timer.start()
     group.revoke(group, [TopicPartition(TOPIC, 0)])
-    assert not timer.is_alive()
+    timer.join()
+    assert taken == [None]
     assert group.sent == [{(0, 5)}]
     assert (group.unassigned, group.epochs) == ([0], (None, 1))
     assert group.inbox.take() is None
@@ -240,11 +247,17 @@ def test_a_partition_that_moves_waits_for_what_is_in_flight_no_longer_than_the_g
     assert (group.sent, group.unassigned) == ([{(0, 3)}], [0])
 
 
-def test_a_partition_that_moves_while_its_member_leaves_waits_for_nothing():
+@pytest.mark.parametrize("already", [True, False])
+def test_a_partition_that_moves_while_its_member_leaves_waits_for_nothing(already):
     group = Group(revoke_grace_s=60)
     group.finish(0, 2)
-    group.leaving.set()
+    if already:
+        group.leaving.set()
+    else:
+        threading.Timer(0.05, group.leaving.set).start()
+    began = time.monotonic()
     group.revoke(group, [TopicPartition(TOPIC, 0)])
+    assert time.monotonic() - began < 30
     assert (group.sent, len(group.unanswered), group.unassigned) == ([{(0, 3)}], 1, [0])
 
 
