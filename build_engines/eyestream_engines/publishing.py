@@ -35,14 +35,15 @@ _HERE: Final = -100
 def staging(repository: Path, name: str) -> Iterator[Path]:
     """An empty folder to build the model in; gone afterwards. Waits for another build of the same model to end.
 
-    Raises Unavailable when the disk is full, Misconfigured when the repository cannot be written or no model can have
-    that name.
+    Raises Unavailable when the disk is full, Misconfigured when the repository cannot be written, and for a name that no
+    model can have, or that a model has which is none of ours: publishing would take it away.
     """
     if not _NAME.fullmatch(name):
         raise Misconfigured(f"no model can be named {name!r}: take up to 63 letters, digits, - and _, no mark first")
     place = repository / _STAGING
     try:
         with _locked(place / f"{name}.lock"):
+            _require_ours(repository / name)
             folder = place / name
             _sweep(folder)
             folder.mkdir()
@@ -126,6 +127,15 @@ def _locked(path: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 path.parent.rmdir()
+
+
+def _require_ours(model: Path) -> None:
+    """Of a folder that somebody else made nothing would be left; a link gives way, and what it leads to stays."""
+    if model.is_symlink() or not model.is_dir() or not any(model.iterdir()) or (model / MANIFEST).exists():
+        return
+    config = model / "config.pbtxt"  # the demonstration's engine lies in the repository with that alone
+    if not config.is_file() or b"eyestream.digest" not in config.read_bytes():
+        raise Misconfigured(f"{model} is there, and is no engine of eyestream's: move it away, or take another --name")
 
 
 def _exchange(one: Path, other: Path) -> None:

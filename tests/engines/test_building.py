@@ -283,6 +283,21 @@ def test_a_fault_elsewhere_is_not_laid_on_the_repository(tmp_path):
         build()
 
 
+def test_a_model_of_somebody_else_is_never_taken_away(tmp_path):
+    theirs = tmp_path / "tiny" / "1" / "model.py"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    (tmp_path / "tiny" / "config.pbtxt").write_text('name: "tiny"')
+    with pytest.raises(Misconfigured, match="no engine of eyestream's"), publishing.staging(tmp_path, "tiny"):
+        raise AssertionError("nothing is to be built")
+    assert theirs.read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+    (tmp_path / "tiny" / "config.pbtxt").write_text('parameters { key: "eyestream.digest" }')
+    with publishing.staging(tmp_path, "tiny") as folder:
+        publishing.publish(folder, tmp_path, "tiny", {})
+    assert not theirs.exists()
+
+
 def test_a_link_in_the_models_place_gives_way_and_what_it_leads_to_stays(tmp_path):
     elsewhere, repository = tmp_path / "elsewhere", tmp_path / "repository"
     elsewhere.mkdir()
