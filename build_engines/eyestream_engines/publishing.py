@@ -35,8 +35,8 @@ _HERE: Final = -100
 def staging(repository: Path, name: str) -> Iterator[Path]:
     """An empty folder to build the model in; gone afterwards. Waits for another build of the same model to end.
 
-    Raises Unavailable when the disk is full, Misconfigured when the repository cannot be written, and for a name that no
-    model can have, or that a model has which is none of ours: publishing would take it away.
+    Raises Unavailable when the disk is full. Raises Misconfigured when the repository cannot be written, when no model
+    can have that name, and when one has it that is none of ours: publishing would take it away.
     """
     if not _NAME.fullmatch(name):
         raise Misconfigured(f"no model can be named {name!r}: take up to 63 letters, digits, - and _, no mark first")
