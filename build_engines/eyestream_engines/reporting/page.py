@@ -31,7 +31,8 @@ every figure is of such weights; trained ones give other figures in FP16, and a 
 - **plan**: TensorRT for RTX, compiled without a GPU for compute capability {compute}: seconds here, and its size.
 
 Encoders in one row are the same network with other weights. Each figure stands before its bound. Nothing here was run
-on a GPU: `make gpu` does that, where there is one.
+on a GPU: `make gpu` does that, where there is one. The last line counts rows: a case may hold several networks, and
+`flair_adapters` holds heads alone, which stand on FLAIR's engine.
 """
 _COLUMNS = (
     "encoder",
