@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from eyestream.errors import Rejected
-from eyestream.records import HEADER_META, ImageMeta, Message, Position
+from eyestream.records import HEADER_META, LATEST_CAPTURE, ImageMeta, Message, Position
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -51,7 +51,6 @@ UNREADABLE: Final = "eyestream-unreadable"
 """Header of a message that stands in for a record whose bytes the client could not read."""
 
 _SLUG: Final = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
-_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\u00a0-\uffff]|[\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +126,16 @@ def parse(position: Position, *, key: bytes | None, headers: Headers, nbytes: in
     try:
         return DeadLetter(
             position=position,
-            original=Position(ours[ORIGINAL_TOPIC], int(ours[ORIGINAL_PARTITION]), int(ours[ORIGINAL_OFFSET])),
+            original=Position(ours[ORIGINAL_TOPIC], _count(ours[ORIGINAL_PARTITION]), _count(ours[ORIGINAL_OFFSET])),
             reason=_slug(ours[REASON]),
             stage=_slug(ours[STAGE]),
-            explanation=_UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", ours[EXPLANATION]),
-            attempts=int(ours[ATTEMPTS]),
-            produced=float(ours[PRODUCED_AT]),
-            failed=float(ours[FAILED_AT]),
+            explanation=_printable(ours[EXPLANATION]),
+            attempts=_count(ours[ATTEMPTS]),
+            produced=_time(ours[PRODUCED_AT]),
+            failed=_time(ours[FAILED_AT]),
             key=key,
             headers=own,
-            nbytes=nbytes if carried == "carried" else int(size),
+            nbytes=nbytes if carried == "carried" else _count(size),
             carried=carried == "carried",
             meta=_meta(own),
             redrives=redrives(own),
@@ -235,6 +234,23 @@ def _meta(headers: Iterable[tuple[str, bytes]]) -> ImageMeta | None:
         return ImageMeta.model_validate_json(dict(headers).get(HEADER_META, b""))
     except ValidationError:
         return None
+
+
+def _count(text: str) -> int:
+    if (count := int(text)) < 0:
+        raise ValueError(text)
+    return count
+
+
+def _time(text: str) -> float:
+    """A time that a calendar has; any other was not written by us, and would keep the whole list from being shown."""
+    if not 0 <= (seconds := float(text)) < LATEST_CAPTURE.timestamp():
+        raise ValueError(text)
+    return seconds
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _slug(text: str) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from eyestream.brokers.deadletters import (
     OURS,
     REDRIVE_COUNT,
+    REDRIVEN,
     REDRIVEN_FROM,
     UNREADABLE,
     DeadLetter,
@@ -24,7 +25,7 @@ from eyestream.brokers.deadletters import (
     parse,
 )
 from eyestream.errors import Rejected
-from eyestream.records import ImageMeta, Message, Position
+from eyestream.records import LATEST_CAPTURE, ImageMeta, Message, Position, utc
 
 HERE = Position("screening.images.dlq", 1, 42)
 THERE = Position("screening.images", 3, 17, 2)
@@ -94,10 +95,66 @@ def test_records_that_are_no_dead_letters_are_passed_over(headers: list[tuple[st
     assert parse(HERE, key=None, headers=headers, nbytes=0) is None
 
 
-@given(st.lists(st.tuples(st.sampled_from([*OURS, "other", "eyestream-meta"]), st.binary(max_size=40)), max_size=30))
-def test_reading_any_headers_never_fails(headers: list[tuple[str, bytes]]) -> None:
-    read = parse(HERE, key=None, headers=headers, nbytes=0)
-    assert read is None or read.explanation.isprintable()
+def forged(**ours: bytes) -> list[tuple[str, bytes]]:
+    """Headers of a dead letter that somebody else wrote; `ours` are named as in the header, with underscores."""
+    good = dict(
+        zip(OURS, (b"bomb", b"decoding", b"", b"1", b"images", b"3", b"17", b"1.0", b"2.0", b"left 7"), strict=True)
+    )
+    return list((good | {f"eyestream-{name.replace('_', '-')}": value for name, value in ours.items()}).items())
+
+
+@pytest.mark.parametrize("time", [b"inf", b"nan", b"-1", b"1e300", b"4102444800", b"soon"])
+@pytest.mark.parametrize("name", ["failed_at", "produced_at"])
+def test_a_letter_of_no_time_that_a_calendar_has_is_none_of_ours(name: str, time: bytes) -> None:
+    """Shown, it would keep every other letter from being shown."""
+    assert parse(HERE, key=None, headers=forged(**{name: time}), nbytes=0) is None
+
+
+@pytest.mark.parametrize("name", ["original_partition", "original_offset", "attempts"])
+def test_a_letter_from_before_the_first_record_is_none_of_ours(name: str) -> None:
+    assert parse(HERE, key=None, headers=forged(), nbytes=0) is not None
+    assert parse(HERE, key=None, headers=forged(**{name: b"-1"}), nbytes=0) is None
+
+
+some_bytes = st.one_of(
+    st.binary(max_size=40), st.text(max_size=20).map(str.encode), st.floats().map(lambda f: f"{f}".encode())
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([*OURS, "eyestream-meta", REDRIVE_COUNT]), some_bytes), max_size=5),
+    st.dictionaries(st.sampled_from([name.removeprefix("eyestream-") for name in OURS]), some_bytes),
+)
+def test_reading_any_headers_never_fails(own: list[tuple[str, bytes]], ours: dict[str, bytes]) -> None:
+    read = parse(HERE, key=None, headers=[*own, *forged(**ours)], nbytes=0)
+    if read is not None:
+        assert (read.reason + read.stage + read.explanation).isprintable()
+        assert utc(read.failed) < LATEST_CAPTURE
+        assert utc(read.produced) < LATEST_CAPTURE
+
+
+def test_the_names_of_the_headers_are_those_that_earlier_releases_wrote() -> None:
+    assert OURS == (
+        "eyestream-reason",
+        "eyestream-stage",
+        "eyestream-explanation",
+        "eyestream-attempts",
+        "eyestream-original-topic",
+        "eyestream-original-partition",
+        "eyestream-original-offset",
+        "eyestream-produced-at",
+        "eyestream-failed-at",
+        "eyestream-value",
+    )
+    told = (REDRIVE_COUNT, REDRIVEN_FROM, REDRIVEN, UNREADABLE)
+    assert told == ("eyestream-redrive-count", "eyestream-redriven-from", "eyestream-redriven", "eyestream-unreadable")
+
+
+def test_headers_without_a_value_or_of_no_text_are_read_all_the_same() -> None:
+    headers = [("mine", None), *forged(explanation=b"caf\xe9")]
+    read = parse(HERE, key=None, headers=headers, nbytes=0)  # type: ignore[arg-type]
+    assert read is not None
+    assert (read.headers, read.explanation) == ((("mine", b""),), "caf\N{REPLACEMENT CHARACTER}")
 
 
 @given(st.dictionaries(st.text(max_size=20), st.binary(max_size=40), max_size=6))
