@@ -87,6 +87,28 @@ async def test_the_wait_is_counted_from_the_first_item():
     collector.task.cancel()
 
 
+async def test_what_is_there_already_joins_the_batch_however_late_it_is():
+    async def ready() -> AsyncIterator[int]:
+        for item in range(4):
+            yield item
+
+    got = [batch async for batch in batches(ready(), max_size=3, max_wait_s=0, clock=SteppingClock())]
+    assert got == [[0, 1, 2], [3]]
+
+
+async def test_a_batch_that_filled_leaves_no_timer_behind():
+    tap, clock = Tap(), SteppingClock()
+    collector = Collector(tap, clock)
+    for _ in range(5):
+        tap.put(1)
+        await settle()
+        tap.put(2, 3)
+        await settle()
+    assert len(collector.got) == 5
+    assert len(asyncio.all_tasks()) == 3  # this test, the collector, and the step that waits for more
+    collector.task.cancel()
+
+
 async def test_what_is_left_comes_when_the_source_ends():
     tap, clock = Tap(), SteppingClock()
     collector = Collector(tap, clock)

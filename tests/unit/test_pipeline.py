@@ -208,6 +208,35 @@ async def test_no_more_is_taken_than_the_window_holds():
     await line.drain(running)
 
 
+async def test_no_more_batches_are_with_the_encoder_together_than_the_depth_says():
+    class Counting(FakeEncoder):
+        """Knows how many calls were under way together."""
+
+        together = most = 0
+
+        async def encode(self, pixels):
+            self.together += 1
+            self.most = max(self.most, self.together)
+            try:
+                return await super().encode(pixels)
+            finally:
+                self.together -= 1
+
+    encoder = Counting()
+    line = MemoryLine(pace=Pace(max_batch=1, max_wait_s=0.01, depth=2, decoders=2, max_in_flight=16), encoder=encoder)
+    for seed in range(10):
+        line.put(seed)
+    encoder.gate.clear()
+    running = asyncio.create_task(line.line.run())
+    for _ in range(10):
+        await line.step()
+    assert encoder.most == 2
+    encoder.gate.set()
+    await line.until_acknowledged()
+    await line.drain(running)
+    assert encoder.most == 2
+
+
 async def test_a_fault_of_ours_ends_the_line_and_acknowledges_nothing():
     line = MemoryLine()
     line.put(1)

@@ -68,10 +68,23 @@ def test_a_record_without_time_or_headers_has_the_time_it_was_fetched() -> None:
     assert message.headers == {}
 
 
-def test_a_record_whose_header_names_cannot_be_read_keeps_its_picture() -> None:
-    message = as_message(RecordWithUnreadableNames(), epoch=1, fetched=9.0)
-    assert message.value == b"picture"
+class RecordWhoseListOfHeadersIsBroken(Record):
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        raise SystemError("returned a result with an exception set")
+
+
+@pytest.mark.parametrize("record", [RecordWithUnreadableNames(), RecordWhoseListOfHeadersIsBroken()])
+def test_a_record_whose_header_names_cannot_be_read_keeps_its_picture(record: Record) -> None:
+    message = as_message(record, epoch=1, fetched=9.0)
+    assert (message.value, message.key, message.produced) == (b"picture", b"exam-1", 1.5)
+    assert message.position == Position("pictures", 3, 17, 1)
     assert list(message.headers) == [UNREADABLE]
+
+
+def test_a_record_without_a_value_is_an_empty_picture() -> None:
+    for record in (Record(), RecordWithUnreadableNames()):
+        record.value = lambda: None  # type: ignore[assignment,return-value]
+        assert as_message(record, epoch=1, fetched=9.0).value == b""
 
 
 def test_a_broken_record_stands_for_itself_without_a_picture() -> None:
