@@ -80,10 +80,22 @@ def silent():
 
 
 @pytest.fixture
-def speaks_tls(authority):
+def heard():
+    """The first bytes of each connection under TLS; none of one that only shook hands."""
+    return []
+
+
+@pytest.fixture
+def speaks_tls(authority, heard):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority.certificate, authority.key)
-    with listening(lambda connection: context.wrap_socket(connection, server_side=True)) as address:
+
+    def answer(connection):
+        connection = context.wrap_socket(connection, server_side=True)
+        heard.append(connection.recv(4))
+        return connection
+
+    with listening(answer) as address:
         yield address
 
 
@@ -119,6 +131,13 @@ def test_a_server_that_is_no_kafka_is_told_from_one_that_is_away(silent):
         KafkaTarget(bootstrap=silent, connect_timeout_s=0.5).connect()
     with pytest.raises(Unavailable, match=r"none of 127\.0\.0\.1:1 takes a connection"):
         KafkaTarget(bootstrap="127.0.0.1:1", connect_timeout_s=0.5).connect()
+
+
+def test_the_client_shakes_hands_with_the_same_files(speaks_tls, authority, heard):
+    security = {"security_protocol": "SSL", "ssl_cafile": str(authority.certificate)}
+    with pytest.raises(Unavailable, match="lets nobody in"):
+        KafkaTarget(bootstrap=speaks_tls, connect_timeout_s=0.5, security=security).connect()
+    assert [len(first) for first in heard[:2]] == [0, 4]
 
 
 def test_behind_a_proxy_only_the_proxy_can_tell():
