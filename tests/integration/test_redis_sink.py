@@ -192,10 +192,27 @@ async def test_a_worklist_forgets_exams_whose_results_are_gone(url, client, resu
     time = [now()]
     sink = RedisSink(url, Judge(), retention=lambda _programme: 1000.0, shards=1, clock=lambda: time[0])
     await sink.store([a_screening("a", "old")])
+    client.delete(*client.keys("*:exam:old"))
     time[0] += 2000
     await sink.store([a_screening("a", "new")])
     await sink.close()
     assert [entry.exam_id for entry in (await results.worklist("diabetic")).entries] == ["new"]
+    [worklist] = client.keys("*:worklist:*")
+    assert client.zcard(worklist) == 1
+
+
+@pytest.mark.parametrize("wrong", [-20_000, 20_000], ids=["behind", "ahead"])
+async def test_a_worker_whose_clock_is_wrong_takes_no_exam_off_the_worklist(url, client, results, wrong):
+    time = [now()]
+    sink = RedisSink(url, Judge(), retention=lambda _programme: 1000.0, shards=1, clock=lambda: time[0])
+    time[0] += min(0, wrong)
+    await sink.store([a_screening("a", "one")])
+    time[0] += abs(wrong)
+    for number in range(2):
+        await sink.store([a_screening("a", f"other-{number}")])
+    await sink.close()
+    listed = {entry.exam_id for entry in (await results.worklist("diabetic")).entries}
+    assert listed == {"one", "other-0", "other-1"}
 
 
 async def test_the_stream_of_decisions_is_bounded(url, client):

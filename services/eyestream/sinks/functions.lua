@@ -125,6 +125,20 @@ local function unlist(worklist, expiry, exam_ids)
   end
 end
 
+-- Those that went with their time. The caller's clock may be wrong, and the exam is asked itself: while it is there, it
+-- waits. `prefix` is what the names of the shard's exams begin with.
+local function unlist_gone(worklist, expiry, prefix, now, ttl)
+  local gone = {}
+  for _, exam_id in ipairs(redis.call('ZRANGE', expiry, '-inf', now, 'BYSCORE', 'LIMIT', 0, 64)) do
+    if redis.call('HEXISTS', prefix .. exam_id, 'version') == 0 then
+      gone[#gone + 1] = exam_id
+    else
+      redis.call('ZADD', expiry, now + ttl, exam_id)
+    end
+  end
+  unlist(worklist, expiry, gone)
+end
+
 -- KEYS exam, worklist, expiry, results, count
 -- ARGV exam_id, version, decision, programme, outcome, urgency, rank, listed (1 or 0), now, ttl, events kept
 -- -> outcome (decided, known, stale), and how the exam stands if stale
@@ -146,7 +160,7 @@ local function decide(keys, args)
     end
     count(counts, outcome, 1)
   end
-  unlist(worklist, expiry, redis.call('ZRANGE', expiry, '-inf', now, 'BYSCORE', 'LIMIT', 0, 64))
+  unlist_gone(worklist, expiry, string.sub(exam, 1, #exam - #exam_id), now, ttl)
   -- A reader may have been quicker than this decision, and has seen all its pictures.
   if listed == '1' and read ~= version then
     -- Not tostring(): it keeps 14 digits, and the score needs 16.
