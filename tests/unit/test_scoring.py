@@ -114,6 +114,27 @@ def test_each_eye_goes_through_its_own_view():
     np.testing.assert_allclose(chances(scored, x)[:, 0], expected["patient"], atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["any", "patient"])
+def test_a_head_of_one_view_scores_every_eye_through_it(name):
+    t, x = unit(noise(2, 8)), unit(noise(4, 8, seed=2))
+    scored = head(identity_view(t, name=name, scale=20.0), judges=[judge("a", 0, [1])])
+    expected = softmax(20.0 * x.astype(float) @ t.T)[:, 0]
+    np.testing.assert_allclose(chances(scored, x, lateralities=["R", "L", "U", "R"])[:, 0], expected, atol=1e-6)
+
+
+def test_log_odds_tell_pictures_apart_that_are_both_certain():
+    scored = head(identity_view(np.eye(2), scale=100.0, l2=False), judges=[judge("a", 0, [1], a=2.0, c=-3.0)])
+    scores = probabilities(scored, np.asarray([[1, 0], [2, 0]], np.float32))
+    assert scores.probabilities[:, 0].tolist() == [1.0, 1.0]
+    np.testing.assert_allclose(scores.log_odds[:, 0], [197.0, 397.0])
+
+
+def test_a_probability_has_six_decimals():
+    scored = head(identity_view(np.eye(2), l2=False), judges=[judge("a", 0)])
+    (told,) = chances(scored, np.asarray([[0.7, 0]], np.float32))[0]
+    assert told == 0.668188
+
+
 def test_calibration_is_platts_on_the_margin():
     t, x = unit(noise(2, 8)), unit(noise(4, 8, seed=2))
     margin = 30.0 * x.astype(float) @ (t[0] - t[1])
@@ -129,6 +150,14 @@ def test_the_loudest_of_its_own_prompts_is_named():
     first, second = score(scored, np.asarray([[0.1, 0.9, 0, 0.2], [0.9, 0.1, 0.5, 0.2]], np.float32))
     assert [finding.prompt for finding in first.findings] == ["phrase 1", "phrase 3"]
     assert [finding.prompt for finding in second.findings] == ["phrase 0", "phrase 2"]
+
+
+def test_a_condition_of_few_prompts_names_one_of_its_own_beside_one_of_many():
+    pooling = [[0.3, 0.3, 0.3, 0], [0, 0, 0, 1]]
+    judges = [judge("a", 0, [1], rows=(0, 1, 2)), judge("b", 1, [0], rows=(3,))]
+    scored = head(identity_view(np.eye(4), scale=5.0, pooling=pooling), judges=judges)
+    (told,) = score(scored, np.asarray([[0.9, 0.1, 0.2, -0.9]], np.float32))
+    assert [finding.prompt for finding in told.findings] == ["phrase 0", "phrase 3"]
 
 
 def test_the_quality_condition_furthest_over_its_point_makes_a_picture_ungradable():

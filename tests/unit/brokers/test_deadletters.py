@@ -171,6 +171,7 @@ def test_going_back_a_message_keeps_its_headers_and_counts() -> None:
     assert again.redrives == 1
     twice = original_headers(again)
     assert [value for name, value in twice if name == REDRIVE_COUNT] == [b"2"]
+    assert [value for name, value in twice if name == REDRIVEN_FROM] == [b"screening.images.dlq/1/42"]
 
 
 @pytest.mark.parametrize("count", [b"", b"-1", b"many", b"99999999", b"\xff", "\u0661".encode()])
@@ -183,6 +184,14 @@ def test_a_mark_names_its_letter_and_is_no_letter() -> None:
     assert marked(mark) == address(HERE)
     assert parse(HERE, key=None, headers=mark, nbytes=0) is None
     assert marked([("eyestream-meta", b"")]) is None
+    assert marked([]) is None
+
+
+def test_a_letter_whose_own_headers_imitate_a_mark_is_a_letter() -> None:
+    read = letter({REDRIVEN: b"screening.images.dlq/1/42"})
+    assert marked([*read.headers, *forged()]) is None
+    assert marked([(REDRIVEN, None)]) == ""  # type: ignore[list-item]
+    assert marked([(REDRIVEN, b"\xff")]) == "\N{REPLACEMENT CHARACTER}"
 
 
 def test_a_stand_in_for_an_unreadable_record_says_why() -> None:
