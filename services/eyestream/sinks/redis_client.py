@@ -56,6 +56,11 @@ def translated(error: Exception) -> Exception:
         return Unavailable(PART, str(error) or type(error).__name__)
     if isinstance(error, exceptions.ResponseError) and str(error).startswith(_AWAY_CODES):
         return Unavailable(PART, str(error))
+    if isinstance(error, exceptions.ResponseError) and "unknown command" in str(error).lower():
+        return Misconfigured(
+            f"redis does not know what it is asked: {error}. It has to be Redis 7.0 or later, or Valkey, with no command"
+            " renamed."
+        )
     return error
 
 

@@ -59,6 +59,16 @@ def test_a_bug_of_ours_stays_what_it_is(error):
     assert translated(error) is error
 
 
+@pytest.mark.parametrize("command", ["FUNCTION", "FCALL", "CONFIG"])
+def test_a_server_that_is_too_old_is_misconfigured_and_the_operator_told(command):
+    """As Redis 6 answers, and one whose operator renamed a command."""
+    error = exceptions.ResponseError(f"unknown command `{command}`, with args beginning with: `LOAD`, ")
+    told = translated(error)
+    assert isinstance(told, Misconfigured)
+    assert f"unknown command `{command}`" in str(told)
+    assert "7.0 or later" in str(told)
+
+
 def test_functions_are_named_by_their_content():
     library = Library.packaged()
     assert library.code.startswith(f"#!lua name=eyestream_{library.version}\n")
