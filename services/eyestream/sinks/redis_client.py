@@ -58,7 +58,7 @@ def translated(error: Exception) -> Exception:
         return Unavailable(PART, str(error))
     if isinstance(error, exceptions.ResponseError) and "unknown command" in str(error).lower():
         return Misconfigured(
-            f"redis does not know what it is asked: {error}. It has to be Redis 7.0 or later, or Valkey, with no command"
+            f"redis does not know what it is asked: {error}. It has to be Redis 7.0 or later, or Valkey, and no command"
             " renamed."
         )
     return error
