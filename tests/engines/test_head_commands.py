@@ -93,13 +93,21 @@ def test_a_probe_is_published_with_its_programmes_points_and_put_into_service(tm
     done = run(*told, "--programme", stages, "--shelf", shelf)
     assert f"eyestream bank activate stages {Shelf(shelf).published('stages')[0].head[:12]} --shelf '" in done.output
     assert Shelf(shelf).current("stages") is None
-    assert "in service" in run(*told, "--programme", stages, "--shelf", shelf, "--activate").output
+    done = run(*told, "--programme", stages, "--shelf", shelf, "--activate")
+    assert "in service" in done.output
+    assert "must have been measured with this very checkpoint" in done.output
     bank = Shelf(shelf).current("stages")
     wet, none, dry = bank.head.judges
     assert (wet.condition, wet.threshold, wet.a, wet.c) == ("wet", 0.2, 2.0, 0.25)
     assert (none.condition, none.threshold) == ("none", 0.9)
     assert (dry.condition, dry.role, dry.threshold) == ("dry", "quality", 0.7)
     assert not (tmp_path / "heads").exists()
+
+
+def test_a_programme_that_decides_nothing_is_published_without_a_word_of_operating_points(tmp_path, labelled, stages):
+    stages.write_text(stages.read_text().replace('title = "Stages"', 'title = "Stages"\ndecides = false'))
+    told = ("probe", "retinavlm", "--checkpoint", labelled, "--embeddings", labelled, "--programme", stages)
+    assert "operating points" not in run(*told, "--shelf", tmp_path / "shelf").output
 
 
 def test_a_programme_calibrates_its_own_condition_whatever_their_order(tmp_path, labelled, stages):
@@ -120,7 +128,11 @@ def test_a_programme_calibrates_its_own_condition_whatever_their_order(tmp_path,
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--programme", "demo", "--shelf", "shelf"), "the classes are dry, wet, none, and the conditions of 'demo'"),
+        (
+            ("--programme", "demo", "--shelf", "shelf"),
+            "were measured with another encoder: write a programme of your own",
+        ),
+        (("--programme", "demo"), "the classes are dry, wet, none, and the conditions of 'demo'"),
         (("--shelf", "shelf"), "name its file, --programme"),
         (("--programme", "stages.toml", "--activate"), "name the shelf, --shelf"),
         (("--programme", "stages.toml", "--shelf", "stages.toml"), "cannot be written to stages.toml"),

@@ -144,7 +144,15 @@ def _serving(programme: str | None, shelf: Path | None, *, activate: bool) -> Pr
         raise Misconfigured("a bank is a head and a programme: name its file, --programme FILE")
     if programme is None:
         return None
-    return Programme.load(programme) if Path(programme).is_file() else Programme.builtin(programme)
+    if Path(programme).is_file():
+        return Programme.load(programme)
+    built_in = Programme.builtin(programme)
+    if shelf is not None and built_in.decides:
+        raise Misconfigured(
+            f"the operating points of {programme!r} were measured with another encoder: write a programme of your own "
+            f"(`eyestream bank builtin {programme}` starts one), and `decides = false` in it until yours are measured"
+        )
+    return built_in
 
 
 def _kept(head: ScoreHead, output: Path, programme: Programme | None, shelf: Path | None, *, activate: bool) -> None:
@@ -157,6 +165,8 @@ def _kept(head: ScoreHead, output: Path, programme: Programme | None, shelf: Pat
     on = f"--shelf {shlex.quote(str(shelf))}"
     serve = f"published; serve it with: eyestream bank activate {programme.name} {digest[:12]} {on}"
     typer.echo(f"{programme.name} {digest} {'in service' if activate else serve}")
+    if programme.decides:
+        typer.echo("it refers by its operating points: they must have been measured with this very checkpoint")
 
 
 def _saved(head: ScoreHead, output: Path) -> None:
