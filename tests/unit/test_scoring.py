@@ -203,6 +203,13 @@ def test_an_embedding_without_a_direction_is_refused():
         score(head(identity_view(noise(2, 8)), judges=[judge("a", 0)]), np.zeros((1, 8), np.float32))
 
 
+def test_an_embedding_without_a_direction_is_refused_among_others():
+    x = noise(3, 8)
+    x[1] = 0
+    with pytest.raises(ValueError, match="length 0"):
+        score(head(identity_view(noise(2, 8)), judges=[judge("a", 0)]), x)
+
+
 def test_no_pictures_have_no_judgements():
     assert score(head(identity_view(noise(2, 8)), judges=[judge("a", 0)]), np.zeros((0, 8), np.float32)) == []
 
@@ -218,6 +225,20 @@ def test_extreme_scores_do_not_overflow():
     (certain,) = score(scored, np.asarray([[1, 0]], np.float32))
     assert [finding.probability for finding in certain.findings] == [1.0, 0.0]
     assert not any(math.isnan(finding.probability) for finding in certain.findings)
+
+
+def test_extreme_scores_against_groups_of_uneven_size_do_not_overflow():
+    judges = [judge("a", 0, [1, 2]), judge("b", 1, [0]), judge("c", 2)]
+    scored = head(identity_view(np.eye(3), scale=1e6, l2=False), judges=judges)
+    x = np.asarray([[1, 0.5, 0.9], [0.5, 1, -1], [-1, -0.5, 0]], np.float32)
+    assert chances(scored, x).tolist() == [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.5]]
+
+
+def test_an_adapter_of_raw_features_leaves_their_length_alone():
+    down, up = np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)
+    view = identity_view(np.eye(2), l2=False, adapter=Adapter(down, up, 0.5))
+    scores = probabilities(head(view, judges=[judge("a", 0), judge("b", 1)]), np.asarray([[3, -4]], np.float32))
+    np.testing.assert_allclose(scores.log_odds, [[3.0, -2.0]])
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
