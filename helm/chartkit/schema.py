@@ -9,6 +9,7 @@ from chartkit.values import Node
 _NAME: Final = "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 _DNS_LABEL: Final = "^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"
 _QUANTITY: Final = {"type": ["string", "number"], "pattern": "^[0-9]+(\\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"}
+_SIZE: Final = "[0-9]+(\\.[0-9]+)?(k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?"
 _STRINGS: Final = {"type": "object", "additionalProperties": {"type": "string"}}
 _QUANTITIES: Final = {"type": "object", "additionalProperties": _QUANTITY}
 
@@ -43,6 +44,9 @@ DEFINITIONS: Final[dict[str, Any]] = {
         "additionalProperties": {"type": "string"},
     },
     "port": _PORT,
+    "size": {"type": "string", "pattern": f"^{_SIZE}$"},
+    "sizeOrNone": {"type": "string", "pattern": f"^({_SIZE})?$"},
+    "address": {"type": "string", "pattern": "^(https?://[^/ ]+.*)?$"},
     "intOrPercent": {"type": ["integer", "string"], "minimum": 0, "pattern": "^[0-9]+%$"},
     "imageDigest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     "secretName": _strict(("name",), name={"type": "string", "pattern": _NAME}),

@@ -203,6 +203,12 @@ WRONG = {
     "a long name": ({"fullnameOverride": "a" * 31}, "does not match pattern"),
     "a name that no Service may have": (
         {"nameOverride": "Eye_Stream"}, "would be called eyes-Eye_Stream-…: Services begin with a letter"),
+    "a size in a unit that Kubernetes has not": (
+        {"engines": {"cache": {"size": "50GB"}}}, "'50GB' does not match pattern"),
+    "a pool's share of memory in such a unit": (_pool(shm="1 GB"), "'1 GB' does not match pattern"),
+    "a volume of such a size": ({"redis": {"dev": {"size": "big"}}}, "'big' does not match pattern"),
+    "a Prometheus without scheme": (
+        _pool(autoscaling={"prometheus": "prometheus:9090"}), "'prometheus:9090' does not match pattern"),
     "a pool's long name": (
         {"triton": {"pools": {"x" * 21: {"gpu": "l4", "models": ["flair"]}}}}, "does not match pattern"),
     "a pool without models": (_pool(models=[]), "minItems: got 0, want 1"),
@@ -224,6 +230,11 @@ def test_refused(wrong):
     with pytest.raises(render.Refused) as refused:
         render.manifests(values=_over(MINIMAL, values))
     assert sentence in re.sub(r"\s+", " ", str(refused.value))
+
+
+@pytest.mark.parametrize("size", ["50Gi", "1.5Ti", "53687091200", "50G"])
+def test_a_size_may_be_whatever_kubernetes_takes(size):
+    assert render.manifests(values=_over(MINIMAL, {"engines": {"cache": {"size": size}}}))
 
 
 @pytest.mark.parametrize("release", ["eyes.prod", "7eyes"])
