@@ -31,6 +31,7 @@ app.command("list")(catalogue.list_)
 for command in (catalogue.describe, report, gpu):
     app.command()(command)
 app.command("join")(joining.command)
+app.command("gather")(joining.gather_command)
 
 out = Console()
 err = Console(stderr=True)

@@ -132,6 +132,11 @@ def _published(encoder: EncoderFile, file: str | None) -> tuple[Published, str, 
         raise Misconfigured(f"nothing is published of {encoder.name}: its weights can only come from its authors")
     if not published.files:
         raise Misconfigured(f"there is no file of {encoder.name} to fetch: {published.where}")
+    if published.hub is None and "*" in published.files[0]:
+        raise Misconfigured(
+            f"the weights of {encoder.name} are several files: fetch {published.files[0]} by hand ({published.where}), "
+            f"and make one file of their folder: `eyestream-engines gather {encoder.name} FOLDER --output FILE`"
+        )
     if published.hub is None:
         raise Misconfigured(
             f"the weights of {encoder.name} are not one file on the model hub: fetch {published.files[0]} by hand "

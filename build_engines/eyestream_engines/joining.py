@@ -1,4 +1,4 @@
-"""An encoder's file and the file of what was trained on it, made the one that an engine is built from."""
+"""A checkpoint in several files made the one that an engine is built from: an encoder and its decoder, or shards."""
 
 from __future__ import annotations
 
@@ -52,6 +52,39 @@ def join(encoder: EncoderFile, body: Path, decoder: Path, output: Path) -> Diges
     return files.digest(output)
 
 
+def gather(encoder: EncoderFile, folder: Path, output: Path) -> Digest:
+    """Write what the encoder reads of all the shards in a folder to `output`, as `join` does; returns its sha256.
+
+    Raises Misconfigured when the folder holds no shards, or together they are not a checkpoint of the encoder.
+    """
+    from eyestream_engines import checkpoints, files
+
+    shards = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    if not shards:
+        raise Misconfigured(f"{folder} holds no *.safetensors: name the folder that holds the checkpoint's shards")
+    if output.parent.resolve() == folder.resolve():
+        raise Misconfigured(f"{output} would lie among the shards, and be taken for one: name another folder")
+    held: dict[str, Any] = {}
+    for shard in shards:
+        part = files.read(shard)
+        if twice := sorted(held.keys() & part.keys()):
+            raise Misconfigured(f"{shard} holds {twice[0]} once more: {folder} has shards of more than one checkpoint")
+        held |= part
+    used = checkpoints.select(encoder, held, source=str(folder))
+    _save({name: value.contiguous() for name, value in used.items()}, output)
+    return files.digest(output)
+
+
+def gather_command(
+    encoder: Annotated[str, typer.Argument(help="an encoder; `eyestream-engines list` names them")],
+    folder: Annotated[Path, typer.Argument(help="the folder of the shards, *.safetensors")],
+    *,
+    output: Annotated[Path, typer.Option("--output", "--out", help="the file to write, *.safetensors")],
+) -> None:
+    """Make one checkpoint of a model hub's shards: what the encoder reads, checked to the last key."""
+    _told("gathered", encoder, output, gather(EncoderFile.load(encoder), folder, output))
+
+
 def command(
     encoder: Annotated[str, typer.Argument(help="an encoder of two files; `eyestream-engines describe` tells")],
     *,
@@ -60,8 +93,11 @@ def command(
     output: Annotated[Path, typer.Option("--output", "--out", help="the file to write, *.safetensors")],
 ) -> None:
     """Make one checkpoint of an encoder's file and its decoder's, checked to the last key."""
-    digest = join(EncoderFile.load(encoder), body, decoder, output)
-    typer.echo(f"joined         {output}: eyestream-engines build {encoder} --checkpoint {shlex.quote(str(output))}")
+    _told("joined", encoder, output, join(EncoderFile.load(encoder), body, decoder, output))
+
+
+def _told(done: str, encoder: str, output: Path, digest: Digest) -> None:
+    typer.echo(f"{done:14} {output}: eyestream-engines build {encoder} --checkpoint {shlex.quote(str(output))}")
     typer.echo(f"sha256         {digest}")
 
 

@@ -266,6 +266,9 @@ def test_weights_that_are_not_on_the_hub_say_where_they_are(tmp_path):
     status, _, err = fetch(tmp_path, 9, "vilref")
     assert status == 1
     assert "Google Drive" in err
+    status, _, err = fetch(tmp_path, 9, "retinavlm")
+    assert status == 1
+    assert "`eyestream-engines gather retinavlm FOLDER --output FILE`" in err
     status, _, err = fetch(tmp_path, 9, "visionfm-fundus-segmentation")
     assert status == 1
     assert "join both files with `eyestream-engines join`" in err
