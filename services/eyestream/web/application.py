@@ -73,12 +73,17 @@ def create(services: Services) -> FastAPI:
         large=frozenset({"/v1/scores"}),
         refuse=_too_large,
     )
-    app.add_middleware(Surroundings, metrics=services.metrics)
+    app.add_middleware(Surroundings, metrics=services.metrics, failed=_failed)
     return app
 
 
 async def _too_large(scope: Scope, receive: Receive, send: Send) -> None:
     problem = Problem(413, "too-large", "The body is larger than this address takes.")
+    await response(problem, scope.get("request_id", ""))(scope, receive, send)
+
+
+async def _failed(scope: Scope, receive: Receive, send: Send) -> None:
+    problem = Problem(500, "failed", "The service failed: its operator finds this request in the log.")
     await response(problem, scope.get("request_id", ""))(scope, receive, send)
 
 

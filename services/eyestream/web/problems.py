@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from eyestream.errors import Misconfigured, Rejected, Unavailable
 from eyestream.telemetry import Verb
@@ -100,7 +101,7 @@ def response(problem: Problem, request_id: str) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of the application go out as a problem."""
+    """Let every error that is foreseen go out as a problem; `Surroundings` answers for all others."""
 
     def on(kind: type[Exception], translate: Any) -> None:
         async def handle(request: Request, error: Exception) -> Response:
@@ -114,7 +115,7 @@ def install(app: FastAPI) -> None:
     on(Rejected, rejected)
     on(Unavailable, _away)
     on(Misconfigured, _misconfigured)
-    on(Exception, _bug)
+    on(ClientDisconnect, _hung_up)
 
 
 def request_id_of(request: Request) -> str:
@@ -141,8 +142,9 @@ def _of_http(error: HTTPException) -> Problem:
     return Problem(error.status_code, kind, detail, headers=error.headers)
 
 
-def _bug(_error: Exception) -> Problem:
-    return Problem(500, "failed", "The service failed: its operator finds this request in the log.")
+def _hung_up(_error: ClientDisconnect) -> Problem:
+    """Nobody hears it, but it is no fault of the service either."""
+    return Problem(400, "invalid-request", "The request ended before its body did.")
 
 
 def _away(error: Unavailable) -> Problem:

@@ -33,11 +33,16 @@ _HEADERS: Final = {
 
 
 class Surroundings:
-    """The outermost layer; logs what failed, by route and never by path or query."""
+    """The outermost layer; logs what failed, by route and never by path or query.
 
-    def __init__(self, app: ASGIApp, *, metrics: WebMetrics) -> None:
+    `failed` answers in the stead of a route that ended in a bug, so that this answer too has its headers; the bug goes
+    on to the server, which writes it down.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: WebMetrics, failed: ASGIApp) -> None:
         self._app = app
         self._metrics = metrics
+        self._failed = failed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
@@ -64,6 +69,10 @@ class Surroundings:
 
         try:
             await self._app(scope, receive, sent)
+        except Exception:
+            if not told:
+                await self._failed(scope, receive, sent)
+            raise
         finally:
             if not told:
                 self._count(scope, status, time.perf_counter() - started)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import httpx
 import pytest
 
 SECURITY = {
@@ -91,17 +92,48 @@ class Broken:
         raise RuntimeError(f"secret {exam_id}")
 
 
-async def test_a_bug_is_a_problem_that_tells_nothing_and_a_line_in_the_log_without_ids(world, caplog):
+async def test_a_bug_is_a_problem_that_tells_nothing_and_a_line_in_the_log_without_ids(world, caplog, is_problem):
     world.change(dossiers=Broken())
     with caplog.at_level(logging.INFO):
         answer = await world.client().get("/v1/exams/exam-77?token=sesame")
-    assert answer.status_code == 500
-    assert answer.json()["type"] == "urn:eyestream:problem:failed"
+    is_problem(answer, 500, "failed")
+    assert SECURITY.items() <= dict(answer.headers).items()
     assert "secret" not in answer.text
+    value = world.services.metrics.registry.get_sample_value
+    counted = {"route": "/v1/exams/{exam_id}", "method": "GET", "status": "500"}
+    assert value("eyestream_web_requests_total", counted) == 1
     [record] = [record for record in caplog.records if record.name.startswith("eyestream.web")]
     assert (record.route, record.status) == ("/v1/exams/{exam_id}", 500)
     told = [record.getMessage() for record in caplog.records if record.name != "httpx"]
     assert not [text for text in told if "exam-77" in text or "sesame" in text]
+
+
+async def test_a_bug_still_reaches_the_server_which_writes_it_down(world):
+    world.change(dossiers=Broken())
+    headers = {"Authorization": f"Bearer {world.keys['all']}"}
+    transport = httpx.ASGITransport(world.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://results", headers=headers) as client:
+        with pytest.raises(RuntimeError, match="secret"):
+            await client.get("/v1/exams/exam-77")
+
+
+async def test_who_hangs_up_while_a_picture_is_sent_is_no_fault_of_the_service(world, caplog):
+    told = iter([{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}])
+    authorization = (b"authorization", f"Bearer {world.keys['camera']}".encode())
+    request = {"type": "http", "method": "POST", "path": "/v1/scores", "query_string": b"programme=demo"}
+
+    async def receive():
+        return next(told)
+
+    async def send(message):
+        pass
+
+    with caplog.at_level(logging.INFO):
+        await world.app({**request, "headers": [authorization]}, receive, send)
+    value = world.services.metrics.registry.get_sample_value
+    counted = {"route": "/v1/scores", "method": "POST", "status": "400"}
+    assert value("eyestream_web_requests_total", counted) == 1
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_subjects_are_in_no_answer_but_fhir_and_in_no_record_and_no_log(world, caplog):
