@@ -190,8 +190,12 @@ def test_a_proxy_that_compresses_keeps_nobody_from_reading(page: Page, clinic: C
 
 def test_an_exam_that_answers_late_does_not_take_the_place_of_the_one_asked_for_since(page: Page, clinic: Clinic):
     late: list[Route] = []
+
+    def held(route: Route) -> None:
+        late.append(route)
+
     sign_in(page, clinic)
-    page.route("**/v1/exams/exam-03", late.append)
+    page.route("**/v1/exams/exam-03", held)
     with page.expect_request("**/v1/exams/exam-03"):
         page.evaluate("() => { location.hash = '#/exam?id=exam-03' }")
     go(page, "exam?id=exam-02", "Exam exam-02")
