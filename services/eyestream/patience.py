@@ -22,8 +22,9 @@ LONGEST_WAIT_S: Final = 2.0
 
 
 class Patience:
-    """Repeats what raised Unavailable, with full jitter between FIRST_WAIT_S and LONGEST_WAIT_S, without end.
+    """Repeats what raised Unavailable, without end, with full jitter.
 
+    The first wait is at most FIRST_WAIT_S, each next may be twice as long as the one before, none above LONGEST_WAIT_S.
     The line loses nothing by waiting: what it holds is not acknowledged, and the window keeps it from taking more.
     Any other exception passes through at once. `waiting` counts the callers that wait for each part right now.
     """
