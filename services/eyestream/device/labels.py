@@ -5,6 +5,7 @@ A label may hold a patient's own number, so labels are never printed. Nothing he
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import errno
 import re
@@ -82,7 +83,8 @@ def read_sidecar(path: Path) -> Labels:
         return Labels()
     try:
         with sidecar_of(path).open("rb") as file:
-            said = _Sidecar.model_validate_json(file.read(SIDECAR_MAX_BYTES))
+            # Programs of Windows put a byte order mark before UTF-8.
+            said = _Sidecar.model_validate_json(file.read(SIDECAR_MAX_BYTES).removeprefix(codecs.BOM_UTF8))
     except FileNotFoundError:
         return Labels()
     except ValidationError as error:

@@ -63,6 +63,11 @@ def test_a_sidecar_is_read(tmp_path):
     assert (read.exam, read.subject, read.laterality, read.captured_at.hour) == ("E17", "4711", "L", 10)
 
 
+def test_a_sidecar_of_a_windows_program_is_read(tmp_path):
+    (tmp_path / "eye.jpg.json").write_text('{"exam": "E17"}\r\n', "utf-8-sig")
+    assert labels.read_sidecar(tmp_path / "eye.jpg").exam == "E17"
+
+
 def test_no_sidecar_says_nothing(tmp_path):
     assert labels.read_sidecar(tmp_path / "eye.jpg") == Labels()
 
