@@ -44,6 +44,21 @@ def test_the_same_bytes_have_one_name(store):
     assert objects.put(store, EYE, sha256=SHA) == objects.put(store, EYE, sha256=SHA)
 
 
+@pytest.mark.parametrize("store", ["s3://eyes", "gs://eyes/north/", "abfs://eyes", "memory://eyes", "file:///eyes"])
+def test_an_object_is_named_by_its_bytes_in_every_kind_of_store(store):
+    """What a device wrote into a message must be found by a line of another release."""
+    assert objects.reference(store, SHA) == f"{store.rstrip('/')}/{SHA[:2]}/{SHA}"
+
+
+def test_a_store_that_fails_while_it_is_written_is_waited_for(tmp_path, monkeypatch):
+    def broken(self, path, value, **_kwargs):
+        raise RuntimeError("of the client's own kind")
+
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.pipe_file", broken)
+    with pytest.raises(Unavailable, match="object store is unavailable: RuntimeError"):
+        objects.put(f"memory://{tmp_path.name}", EYE, sha256=SHA)
+
+
 def test_a_wrong_sha256_is_not_stored(store):
     with pytest.raises(ValueError, match="sha256"):
         objects.put(store, EYE, sha256="0" * 64)
@@ -231,6 +246,17 @@ def test_a_store_that_can_redirect_is_the_operators_fault():
 
 
 @pytest.mark.skipif(find_spec("gcsfs") is not None, reason="this machine can reach gs://")
+@pytest.mark.parametrize(
+    "store",
+    ["s3://eyes/../others", "s3://eyes/.", "s3://eyes?version=1", "s3://eyes%2e", "memory://a//b", "s3://a::file:///b"],
+)
+def test_a_store_whose_address_can_mean_another_place_is_the_operators_fault(store):
+    with pytest.raises(Misconfigured, match=r"no '\.\.', query, escape or chain"):
+        objects.put(store, EYE, sha256=SHA)
+    with pytest.raises(Misconfigured, match=r"no '\.\.', query, escape or chain"):
+        objects.fetch("s3://eyes/one", sha256=SHA, max_bytes=9, allowed=[store])
+
+
 def test_a_store_whose_client_is_not_installed_is_the_operators_fault():
     with pytest.raises(Misconfigured, match="gcsfs"):
         objects.fetch("gs://eyes/eye", sha256=SHA, max_bytes=9, allowed=["gs://eyes"])
