@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -222,6 +223,43 @@ def test_an_unknown_or_short_digest_is_refused_with_those_there_are(shelf, asked
     known = put(shelf)
     with pytest.raises(Misconfigured, match=known[:12]):
         shelf.activate("test", asked)
+
+
+def test_a_bank_is_named_by_six_characters_of_its_head_or_of_its_programmes_text(shelf):
+    programme, head = pair()
+    changed, _ = pair(more="# another text, the same phrases\n")
+    other, rival = pair("pale spots")
+    for published in ((programme, head), (changed, head), (other, rival)):
+        shelf.publish(*published)
+    served = [
+        shelf.activate("test", asked[:6]) for asked in (changed.digest, programme.digest, rival.digest, head.digest)
+    ]
+    newest = (changed.digest, head.digest)
+    assert [edition.pair for edition in served] == [
+        newest,
+        (programme.digest, head.digest),
+        (other.digest, rival.digest),
+        newest,
+    ]
+    assert shelf.current("test").programme.digest == changed.digest
+
+
+def test_six_characters_that_two_banks_share_put_neither_into_service(shelf):
+    text, head = pair()
+    seen = {}
+    for number in range(100_000):  # a few thousand texts are enough for two to share 24 bits
+        more = f"# {number}\n"
+        start = hashlib.sha256((text.text + more).encode()).hexdigest()[:6]
+        if start in seen:
+            break
+        seen[start] = more
+    twins = [pair(more=one)[0] for one in (seen[start], more)]
+    for programme in twins:
+        shelf.publish(programme, head)
+    with pytest.raises(Misconfigured, match=f"'{start}' is more than one bank; give more of its digest"):
+        shelf.activate("test", start)
+    assert shelf.current("test") is None
+    assert shelf.activate("test", twins[0].digest[:60]).programme == twins[0].digest
 
 
 def test_a_head_for_other_conditions_than_its_programmes_is_refused(shelf):
