@@ -25,6 +25,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_nothing_stays_open(tmp_path):
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(5):
+        durable.write(tmp_path / str(number), b"content")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_a_folder_that_is_not_there_is_not_made(tmp_path):
     """A disk may be meant to be mounted in its place."""
     with pytest.raises(FileNotFoundError):
@@ -35,11 +42,12 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path):
 def test_the_bytes_are_on_the_disk_before_the_name_is_and_the_name_and_its_folder_before_it_returns(
     tmp_path, monkeypatch
 ):
-    synced, sync = [], os.fsync
+    synced, sizes, sync = [], [], os.fsync
 
     def noted(handle):
         path = Path(f"/proc/self/fd/{handle}").readlink()
         synced.append((path, (tmp_path / "new" / "file").exists()))
+        sizes.append(os.fstat(handle).st_size)
         sync(handle)
 
     monkeypatch.setattr(os, "fsync", noted)
@@ -48,6 +56,7 @@ def test_the_bytes_are_on_the_disk_before_the_name_is_and_the_name_and_its_folde
     [(part, named), *folders] = synced
     assert part.parent == tmp_path / "new"
     assert not named
+    assert sizes[0] == len(b"content")
     assert folders == [(tmp_path / "new", True), (tmp_path, True)]
 
 

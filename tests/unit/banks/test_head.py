@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import safetensors
 
+from eyestream.banks import files
 from eyestream.banks.head import Provenance, ScoreHead
 from eyestream.errors import Misconfigured
 from eyestream.records import Digest
@@ -63,6 +65,15 @@ def test_a_head_comes_back_from_its_file_whole(tmp_path):
     )
     x = noise(4, 6, seed=1)
     assert score(loaded, x, lateralities=list("RLUR")) == score(saved, x, lateralities=list("RLUR"))
+
+
+def test_a_head_that_another_version_wrote_keeps_the_digest_of_its_file(tmp_path):
+    tensors, metadata = files.unpack(head().to_bytes())
+    content = files.pack(tensors, json.dumps(json.loads(metadata), indent=1))
+    name = hashlib.sha256(content).hexdigest()
+    (tmp_path / f"{name}.safetensors").write_bytes(content)
+    loaded = ScoreHead.load(tmp_path / f"{name}.safetensors")
+    assert loaded.digest == name != head().digest
 
 
 def test_the_file_is_named_by_the_sha256_of_its_bytes(tmp_path):
