@@ -55,7 +55,7 @@ def head(*views, rows=ROWS, judges=JUDGES):
 
 
 def test_a_head_comes_back_from_its_file_whole(tmp_path):
-    saved = head(view("patient"), view("left", scale=3.0), view("right", cache=None))
+    saved = head(view("patient"), view("left", scale=3.0, adapter=None), view("right", cache=None))
     loaded = ScoreHead.load(saved.save(tmp_path))
     assert (loaded.digest, loaded.rows, loaded.judges, loaded.provenance) == (
         saved.digest,

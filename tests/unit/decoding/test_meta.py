@@ -40,7 +40,86 @@ def test_a_camera_clock_that_is_years_off_is_no_reason_to_leave_an_eye_unscreene
     assert read_meta({HEADER_META: header}).captured_at.year == 2031
 
 
-@pytest.mark.parametrize("field", ["image_id", "subject_id", "laterality", "captured_at", "sha256", "priority"])
+def reason_of(header):
+    with pytest.raises(Rejected) as caught:
+        read_meta({HEADER_META: header})
+    assert caught.value.stage == "meta"
+    return caught.value.reason
+
+
+def accepted(**changes):
+    return read_meta({HEADER_META: json.dumps(GOOD | changes).encode()})
+
+
+@pytest.mark.parametrize(
+    ("field", "fits", "exceeds"),
+    [
+        ("captured_at", "1990-01-01T00:00:00Z", "1989-12-31T23:59:59Z"),
+        ("captured_at", "2099-12-31T23:59:59Z", "2100-01-01T00:00:00Z"),
+        ("captured_at", "2100-01-01T05:29:59+05:30", "2026-05-04T10:00:00"),
+        ("priority", 0, -1),
+        ("priority", 9, 10),
+        ("priority", 5, "5"),
+        ("orientation", 1, 0),
+        ("orientation", 8, 9),
+        ("image_id", "i" * 64, "i" * 65),
+        ("image_id", "A.b_c-9", "A/b"),
+        ("image_id", "a", ""),
+        ("exam_id", "a.b", "a."),
+        ("exam_id", "a", "a\n"),
+        ("subject_id", "s" * 16, "s" * 15),
+        ("subject_id", "s" * 64, "s" * 65),
+        ("site_id", "s" * 64, "s" * 65),
+        ("site_id", "clinic-7", "Clinic-7"),
+        ("sha256", "a" * 64, "A" * 64),
+        ("sha256", "0" * 64, "0" * 63),
+        ("laterality", "U", "r"),
+        ("schema_version", 1, 2),
+        ("schema_version", 1, True),
+        ("schema_version", 1, 1.0),
+    ],
+)
+def test_a_field_is_taken_up_to_its_bounds_and_no_further(field, fits, exceeds):
+    assert accepted(**{field: fits})
+    reason = reason_of(json.dumps(GOOD | {field: exceeds}).encode())
+    assert reason == ("unknown-schema" if field == "schema_version" else "invalid-meta")
+
+
+def test_what_a_device_leaves_out_means_the_same_in_every_release():
+    needed = {name: GOOD[name] for name, field in ImageMeta.model_fields.items() if field.is_required()}
+    told = read_meta({HEADER_META: json.dumps(needed).encode()})
+    assert sorted(set(GOOD) - set(needed)) == [
+        "field",
+        "laterality",
+        "modality",
+        "orientation",
+        "priority",
+        "schema_version",
+    ]
+    assert (told.laterality, told.modality, told.field) == ("U", "CFP", "other")
+    assert (told.priority, told.orientation, told.schema_version) == (0, 1, 1)
+
+
+def test_metadata_of_sixteen_kibibytes_is_read_and_one_more_is_not():
+    assert read_meta({HEADER_META: META.to_header().ljust(16 * 1024)}) == META
+    assert reason_of(META.to_header().ljust(16 * 1024 + 1)) == "meta-too-large"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        META.to_header()[:-1] + b',"priority":9}',
+        META.to_header().replace(b'"priority":0', b'"priority":NaN'),
+        b"[" + META.to_header() + b"]",
+        b"[" * 5000,
+    ],
+    ids=["a key twice", "no number", "no object", "deep"],
+)
+def test_json_that_two_readers_could_read_differently_is_refused(header):
+    assert reason_of(header) == "meta-not-json"
+
+
+@pytest.mark.parametrize("field", sorted(set(ImageMeta.model_fields) - {"schema_version"}))
 def test_the_field_at_fault_is_named(field):
     with pytest.raises(Rejected, match=field) as caught:
         read_meta({HEADER_META: json.dumps(GOOD | {field: "%%"}).encode()})
