@@ -188,6 +188,16 @@ async def test_results_go_when_their_programmes_time_is_over(url, client):
     assert all(ttl > 0 for ttl in lifetimes.values())
 
 
+@pytest.mark.parametrize(("first", "kept"), [("diabetic", 3600), ("glaucoma", 60)])
+async def test_an_exam_is_kept_as_its_own_programme_says_though_a_picture_came_under_another(url, client, first, kept):
+    sink = RedisSink(url, Judge(), retention=lambda programme: {"diabetic": 3600.0}.get(programme, 60.0))
+    await sink.store([a_screening("a", programme=first)])
+    await sink.store([a_screening("b", programme="glaucoma" if first == "diabetic" else "diabetic")])
+    await sink.close()
+    [exam] = client.keys("*:exam:*")
+    assert kept - 30 < client.ttl(exam) <= kept
+
+
 async def test_a_worklist_forgets_exams_whose_results_are_gone(url, client, results):
     time = [now()]
     sink = RedisSink(url, Judge(), retention=lambda _programme: 1000.0, shards=1, clock=lambda: time[0])

@@ -154,6 +154,7 @@ local function decide(keys, args)
     return {'known', ''}
   end
   redis.call('HSET', exam, 'decision', decision, 'outcome', outcome, 'decided', version)
+  redis.call('EXPIRE', exam, ttl) -- of the exam's programme; its last picture may have come under another
   if before ~= outcome then
     if before then
       count(counts, before, -1)
