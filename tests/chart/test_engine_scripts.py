@@ -343,12 +343,3 @@ def test_a_machine_without_a_gpu_needs_no_gpu_checks(machine):
     cpu = {"ENGINE_GPU": "cpu", "ENGINE_COMPUTE": "", "ENGINE_TENSORRT": ""}
     assert machine.build(**cpu)[0] == 0
     assert machine.select(KEY, **cpu)[0] == 0
-
-
-def test_the_download_writes_the_whole_file(tmp_path):
-    source = tmp_path / "checkpoint"
-    source.write_bytes(b"x" * 100_000)
-    target = tmp_path / "target"
-    command = [sys.executable, str(SCRIPTS / "fetch.py"), f"file://{source}", str(target)]
-    assert subprocess.run(command, check=False).returncode == 0
-    assert target.read_bytes() == source.read_bytes()
