@@ -67,6 +67,15 @@ def test_a_head_comes_back_from_its_file_whole(tmp_path):
     assert score(loaded, x, lateralities=list("RLUR")) == score(saved, x, lateralities=list("RLUR"))
 
 
+def test_a_head_of_raw_features_without_a_projection_comes_back_as_that(tmp_path):
+    saved = head(view(l2=False, projection=None, adapter=None, cache=None))
+    loaded = ScoreHead.load(saved.save(tmp_path))
+    (one,) = loaded.views
+    assert (one.l2, one.projection, one.adapter, one.cache, loaded.dim) == (False, None, None, None, 4)
+    x = 9 * noise(4, 4, seed=1)
+    assert score(loaded, x) == score(saved, x)
+
+
 def test_a_head_that_another_version_wrote_keeps_the_digest_of_its_file(tmp_path):
     tensors, metadata = files.unpack(head().to_bytes())
     content = files.pack(tensors, json.dumps(json.loads(metadata), indent=1))
@@ -146,8 +155,6 @@ def test_a_file_that_is_no_head_is_refused(tmp_path, content):
 
 
 def test_a_head_without_one_of_its_arrays_is_refused(tmp_path):
-    from eyestream.banks import files
-
     tensors, metadata = files.unpack(head().to_bytes())
     del tensors["any.bias"]
     path = tmp_path / "head.safetensors"
@@ -182,6 +189,24 @@ def with_nan():
             lambda: head(view("patient"), view("left"), view("right", projection=noise(4, 7))),
             "disagree on the length",
         ),
+        (
+            lambda: head(view("patient"), view("left"), view("right", pooling=noise(3, 3), cache=None)),
+            "disagree on the length of an embedding or on the classes",
+        ),
+        (lambda: head(view(bias=noise(3, 1))), "bias is [3, 1]: rows and columns expected"),
+        (lambda: head(view(pooling=noise(0, 3), cache=None)), "pooling is [0, 3]"),
+        (lambda: head(view(adapter=Adapter(noise(2, 3), noise(4, 2), 0.2))), "adapter.down is [2, 3], not [2, 4]"),
+        (lambda: head(view(cache=Cache(noise(5, 3), noise(5, 2), 1.0, 1.0))), "cache.keys is [5, 3], not [5, 4]"),
+        (lambda: head(view(cache=Cache(noise(5, 4), noise(4, 2), 1.0, 1.0))), "cache.values is [4, 2], not [5, 2]"),
+        (lambda: head(view(adapter=Adapter(noise(2, 4), noise(4, 2), float("nan")))), "must be finite"),
+        (lambda: head(view(cache=Cache(noise(5, 4), noise(5, 2), float("inf"), 1.0))), "must be finite"),
+        (lambda: head(view(cache=Cache(noise(5, 4), noise(5, 2), 1.0, float("nan")))), "must be finite"),
+        (lambda: head(judges=(replace(JUDGES[0], positive=-1),)), "not among the 2"),
+        (lambda: head(judges=(replace(JUDGES[0], against=(2,)),)), "not among the 2"),
+        (lambda: head(judges=(replace(JUDGES[0], rows=(0, -1)),)), "rows are not among the 3"),
+        (lambda: head(judges=(replace(JUDGES[0], thresholds={"balanced": 0.5, "x": 0.0}),)), "outside 0..1"),
+        (lambda: head(judges=(replace(JUDGES[0], thresholds={"balanced": float("nan")}),)), "outside 0..1"),
+        (lambda: head(judges=(replace(JUDGES[0], c=float("inf")),)), "calibration is not finite"),
         (lambda: head(judges=()), "there must be one"),
         (lambda: head(judges=JUDGES * 2), "judged once"),
         (lambda: head(judges=(replace(JUDGES[0], positive=2),)), "not among the 2"),
