@@ -52,6 +52,8 @@ def make(
     if encoder.wording is not None and asked.head is None:
         vocabulary = vocabulary_of(encoder, checkpoint, asked.vocabulary)
         zeroshot.require_readable(encoder, asked.programme, vocabulary)
+    if asked.head is not None:
+        _require_of(encoder, checkpoint, ScoreHead.load(asked.head))
     built = building.build(encoder, checkpoint, folder / REPOSITORY, compiler=OnnxRuntime(), told=told)
     told(STEPS[-1], 0.0)
     head, programme, warnings = _scored(encoder, checkpoint, asked)
@@ -115,7 +117,7 @@ def _shelf(folder: Path, head: ScoreHead) -> Shelf:
 
 def _scored(encoder: EncoderFile, checkpoint: Path, asked: Asked) -> tuple[ScoreHead, Programme, tuple[str, ...]]:
     if asked.head is not None:
-        return _of_head(encoder, checkpoint, ScoreHead.load(asked.head))
+        return _of_head(encoder, ScoreHead.load(asked.head))
     if encoder.wording is not None:
         return _of_texts(encoder, checkpoint, asked)
     read = checkpoints.read(encoder, checkpoint)
@@ -124,15 +126,23 @@ def _scored(encoder: EncoderFile, checkpoint: Path, asked: Asked) -> tuple[Score
     return _without_points(head), of_labels(encoder.name, encoder.title, _labels(head)), (told,)
 
 
-def _of_head(encoder: EncoderFile, checkpoint: Path, head: ScoreHead) -> tuple[ScoreHead, Programme, tuple[str, ...]]:
-    digest = encoder.identity(files.digest(checkpoint))
-    if head.provenance.encoder != digest:
-        raise Misconfigured(
-            f"this head was made for the encoder {head.provenance.encoder[:12]}, and {checkpoint} is {digest[:12]}: "
-            "make a head of this checkpoint"
-        )
+def _of_head(encoder: EncoderFile, head: ScoreHead) -> tuple[ScoreHead, Programme, tuple[str, ...]]:
     told = f"It is asked for the classes of a head of the kind {head.provenance.kind!r}."
     return _without_points(head), of_labels(encoder.name, encoder.title, _labels(head)), (told,)
+
+
+def _require_of(encoder: EncoderFile, checkpoint: Path, head: ScoreHead) -> None:
+    """Refuse a head that the line would refuse beside this checkpoint's engine."""
+    origin, digest = head.provenance, encoder.identity(files.digest(checkpoint))
+    if origin.encoder != digest:
+        raise Misconfigured(
+            f"this head was made for the encoder {origin.encoder[:12]}, and {checkpoint} is {digest[:12]}: "
+            "make a head of this checkpoint"
+        )
+    if origin.preprocessing != encoder.preprocessing.digest:
+        raise Misconfigured(
+            f"this head was made for pictures prepared otherwise than those of {encoder.name} are now: make it again"
+        )
 
 
 def _of_texts(encoder: EncoderFile, checkpoint: Path, asked: Asked) -> tuple[ScoreHead, Programme, tuple[str, ...]]:

@@ -102,6 +102,20 @@ def test_a_head_of_another_checkpoint_is_refused(classifier, checkpoint, made, t
         trial.make(classifier, checkpoint, dataclasses.replace(ASKED, head=path), made)
 
 
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [({"encoder": "a" * 64}, "this checkpoint"), ({"preprocessing": "b" * 64}, "prepared otherwise")],
+)
+def test_a_head_that_the_line_would_refuse_is_told_before_anything_long(
+    classifier, checkpoint, made, tmp_path, origin, told
+):
+    head = Shelf(made / BANKS).current(f"{classifier.name}-uncalibrated").head
+    other = ScoreHead(head.views, head.rows, head.judges, dataclasses.replace(head.provenance, **origin))
+    with pytest.raises(Misconfigured, match=told):
+        trial.make(classifier, checkpoint, dataclasses.replace(ASKED, head=other.save(tmp_path)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def run(*arguments):
     return CliRunner().invoke(app, ["trial", *map(str, arguments)], catch_exceptions=False)
 
