@@ -16,6 +16,7 @@ from eyestream.web.hub import Hub
 from eyestream.web.limits import BodyLimit
 from eyestream.web.problems import Problem, ProblemView, install, response
 from eyestream.web.pulse import Pulse
+from eyestream.web.sending import Sender
 from eyestream.web.services import Services
 from eyestream.web.surroundings import Surroundings
 
@@ -59,6 +60,7 @@ def create(services: Services) -> FastAPI:
     app = FastAPI(title="eyestream", version=__version__, docs_url=None, redoc_url=None, lifespan=running)
     app.state.services = services
     app.state.hub = hub
+    app.state.sender = Sender()
     app.state.pulse = Pulse(services.feed, services.results, services.waiting, clock=services.clock)
     app.router.redirect_slashes = False
     for module in (worklists, exams, views, events, scores, letters, records, dashboard):

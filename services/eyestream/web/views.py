@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from eyestream.programmes import Programme
@@ -14,6 +13,7 @@ from eyestream.web.explainer import Explanation
 from eyestream.web.guard import Explorer, Reader, Visit
 from eyestream.web.models import View, etag, shown
 from eyestream.web.problems import Problem, answers
+from eyestream.web.sending import Sender
 from eyestream.web.services import File
 
 router = APIRouter(prefix="/v1/exams/{exam_id}/pictures/{image_id}", tags=["exams"])
@@ -22,7 +22,6 @@ ExamId = Annotated[Identifier, Path(description="The exam's id, as the device ga
 ImageId = Annotated[Identifier, Path(description="The picture's id.", examples=["3f1c9a"])]
 IfNoneMatch = Annotated[str | None, Header(description="The ETag that you hold already.", max_length=1000)]
 
-_CHUNK: Final = 256 * 1024
 _DECIMALS: Final = 4
 
 
@@ -88,17 +87,20 @@ class HeatmapView(View):
         **answers(404, 410),
     },
 )
-async def picture(visit: Reader, exam_id: ExamId, image_id: ImageId, if_none_match: IfNoneMatch = None) -> Response:
+async def picture(
+    request: Request, visit: Reader, exam_id: ExamId, image_id: ImageId, if_none_match: IfNoneMatch = None
+) -> Response:
     """The picture's own bytes, from Kafka or the object store, as long as either keeps it (410 afterwards)."""
     screening = await _screening(visit, exam_id, image_id)
     await _viewed(visit, screening)
     headers = {"ETag": etag(screening.meta.sha256), "Cache-Control": "private, no-cache"}
     if if_none_match is not None and headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
-    file = await _file(visit, screening)
-    headers["Content-Disposition"] = f'inline; filename="{image_id}.{file.suffix}"'
-    headers["Content-Length"] = str(len(file.value))
-    return StreamingResponse(_chunks(file.value), headers=headers, media_type=file.content_type)
+    sender: Sender = request.app.state.sender
+    return await sender.answer(
+        lambda: _file(visit, screening),
+        lambda file: {**headers, "Content-Disposition": f'inline; filename="{image_id}.{file.suffix}"'},
+    )
 
 
 @router.get(
@@ -172,9 +174,3 @@ async def _file(visit: Visit, screening: Screening) -> File:
     if file is None:
         raise Problem(410, "picture-gone", "The picture is kept no longer; its result is.")
     return file
-
-
-async def _chunks(value: bytes) -> AsyncIterator[bytes]:
-    view = memoryview(value)
-    for start in range(0, len(view), _CHUNK):
-        yield bytes(view[start : start + _CHUNK])
