@@ -137,6 +137,20 @@ def test_known_content_types_are_read_whatever_their_spelling(raw):
     assert read_content_type({HEADER_CONTENT_TYPE: raw}) == raw.split(b";")[0].strip().lower().decode()
 
 
+@pytest.mark.parametrize("raw", [b"text/html", b"", b"\xff", b"image/jpeg2"])
+def test_a_picture_of_an_unknown_content_type_is_refused_before_it_is_read(raw):
+    with pytest.raises(Rejected) as caught:
+        read_meta({HEADER_META: META.to_header(), HEADER_CONTENT_TYPE: raw})
+    assert (caught.value.reason, caught.value.stage) == ("unknown-content-type", "meta")
+
+
+@pytest.mark.parametrize("headers", [{}, {HEADER_META: b""}])
+def test_metadata_that_is_missing_is_said_to_be(headers):
+    with pytest.raises(Rejected) as caught:
+        read_meta(headers)
+    assert (caught.value.reason, caught.value.stage) == ("missing-meta", "meta")
+
+
 def test_a_content_type_may_be_left_out():
     assert read_content_type({}) is None
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 import zlib
 
 import numpy as np
@@ -51,6 +52,27 @@ def test_every_flipped_bit_is_noticed(pattern, saved):
     for at in range(8, len(value), len(value) // 40):
         with pytest.raises(Rejected):
             read(value[:at] + bytes([value[at] ^ 0x10]) + value[at + 1 :])
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [(b"tEXt", b"a\x00b")],
+        [(b"IHDR", b"")],
+        [(b"IHDR", bytes(12))],
+        [(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0) + b"\x00")],
+        [(b"tEXt", struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0))],
+        [(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 3, 2, 0, 0, 0))],
+        [(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 5, 0, 0, 0))],
+        [(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 4, 2, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(64)))],
+    ],
+    ids=["none", "empty", "short", "long", "another name", "no depth", "no colour", "a depth not of its colour"],
+)
+def test_a_head_that_is_none_is_damage_and_no_fault_of_ours(chunks):
+    value = b"\x89PNG\r\n\x1a\n" + b"".join(forge.chunk(*one) for one in [*chunks, (b"IDAT", b""), (b"IEND", b"")])
+    with pytest.raises(Rejected) as caught:
+        read(value)
+    assert caught.value.reason == "damaged"
 
 
 def test_an_exif_orientation_is_read(pattern, saved):
