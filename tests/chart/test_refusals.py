@@ -203,6 +203,9 @@ WRONG = {
     "a long name": ({"fullnameOverride": "a" * 31}, "does not match pattern"),
     "a name that no Service may have": (
         {"nameOverride": "Eye_Stream"}, "would be called eyes-Eye_Stream-…: Services begin with a letter"),
+    "pictures behind http": (
+        {"settings": {"pictures": {"references": ["s3://eyes/", "https://pictures.example/"]}}},
+        'settings.pictures.references holds "https://pictures.example/": write s3://'),
     "a size in a unit that Kubernetes has not": (
         {"engines": {"cache": {"size": "50GB"}}}, "'50GB' does not match pattern"),
     "a pool's share of memory in such a unit": (_pool(shm="1 GB"), "'1 GB' does not match pattern"),

@@ -146,7 +146,7 @@ def test_the_notes_say_that_nobody_may_call_only_where_a_policy_sees_to_it():
     ("setting", "rule"),
     [
         ("settings.web.issuer=https://idp.example.org", "networkPolicy.extraEgress.web"),
-        ("settings.pictures.references[0]=https://store.example.org/", "networkPolicy.extraEgress.screening"),
+        ("settings.pictures.references[0]=s3://store/", "networkPolicy.extraEgress.screening"),
     ],
 )
 def test_the_notes_say_what_a_policy_keeps_from_being_called(setting, rule):

@@ -35,7 +35,7 @@ def test_values_reach_the_worker_as_they_were_written(loaded):
                 "kafka": {"group": 'a "quoted" <group> & é', "session_timeout_ms": 9000},
                 "line": {"max_wait_s": 0.0125, "max_in_flight_bytes": 3 * 2**30, "depth": 6},
                 "triton": {"timeout_s": 2.5, "may_reload": True},
-                "pictures": {"references": ["s3://pictures/", "https://pictures.example/a"]},
+                "pictures": {"references": ["s3://pictures/", "gs://pictures.example/a"]},
                 "telemetry": {"log_level": "WARNING"},
             }
         },
@@ -45,7 +45,7 @@ def test_values_reach_the_worker_as_they_were_written(loaded):
     assert settings.line.max_in_flight_bytes == 3 * 2**30
     assert settings.line.depth == 6
     assert settings.triton.may_reload is True
-    assert settings.pictures.references == ("s3://pictures/", "https://pictures.example/a")
+    assert settings.pictures.references == ("s3://pictures/", "gs://pictures.example/a")
 
 
 def test_defaults_of_the_chart_are_those_of_the_worker_where_the_chart_does_not_decide(loaded):

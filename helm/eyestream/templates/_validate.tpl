@@ -219,6 +219,11 @@
 {{- end }}
 
 {{- define "eyestream.validateScreening" -}}
+{{- range .Values.settings.pictures.references }}
+{{- if not (regexMatch "^((s3|gs|abfs|file)://|/)[^ ]" .) }}
+{{- fail (printf "settings.pictures.references holds %q: write s3://…, gs://… or abfs://…, or the absolute path of a folder; over http a store could point anywhere." .) }}
+{{- end }}
+{{- end }}
 {{- $serve := .Values.settings.serve }}
 {{- $partitions := int .Values.kafka.partitions }}
 {{- if gt (int $serve.replicas) $partitions }}

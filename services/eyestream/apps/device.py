@@ -120,9 +120,10 @@ def send(  # noqa: PLR0917 - a command's options are its signature
     """
     # A person is told in our words that Kafka is away, not in a screen of its client's.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    kept_at = options.object_store(store)
     with Spool(options.spool_path(spool), max_bytes=int(spool_gib * 2**30)) as store_and_forward:
         target = options.target(kafka, topic, max_message_bytes, kafka_option, kafka_secret)
-        sender = Sender(store_and_forward, target.connect, max_message_bytes=max_message_bytes, store_url=store)
+        sender = Sender(store_and_forward, target.connect, max_message_bytes=max_message_bytes, store_url=kept_at)
         job = jobs.SendJob(store_and_forward, sender if wait else None, time.monotonic() + timeout_s)
         intake = None
         if paths:
@@ -179,6 +180,7 @@ def watch(  # noqa: PLR0917 - a command's options are its signature
     """
     telemetry.log_as_json()
     site_key = options.read_site_key(key)
+    kept_at = options.object_store(store)
     with Spool(options.spool_path(spool), max_bytes=int(spool_gib * 2**30)) as store_and_forward:
         intake = Intake(
             store_and_forward,
@@ -189,7 +191,7 @@ def watch(  # noqa: PLR0917 - a command's options are its signature
             max_picture_bytes=options.largest_picture(max_message_bytes, store),
         )
         target = options.target(kafka, topic, max_message_bytes, kafka_option, kafka_secret)
-        sender = Sender(store_and_forward, target.connect, max_message_bytes=max_message_bytes, store_url=store)
+        sender = Sender(store_and_forward, target.connect, max_message_bytes=max_message_bytes, store_url=kept_at)
         memory = jobs.SpoolMemory(store_and_forward, site_key, folder) if leave else None
         watcher = FolderWatcher(
             folder,

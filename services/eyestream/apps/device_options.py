@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from eyestream.apps import stores
 from eyestream.device.intake import Origin
 from eyestream.device.labels import NamePattern
 from eyestream.device.pseudonym import SiteKey, read_key
@@ -91,6 +92,13 @@ def read_subject(subject: str | None) -> str | None:
 def name_pattern(pattern: str | None) -> NamePattern | None:
     """The pattern, if there is one."""
     return None if pattern is None else NamePattern(pattern)
+
+
+def object_store(store: str | None) -> str | None:
+    """The store, if there is one. Raises Misconfigured when no picture could be put there."""
+    if store is not None:
+        stores.require([store], named="--store")
+    return store
 
 
 def largest_picture(max_message_bytes: int, store: str | None) -> int:

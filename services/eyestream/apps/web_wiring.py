@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from eyestream import records
+from eyestream.apps import stores
 from eyestream.apps.kafka import kafka_options
 from eyestream.banks.shelf import Bank, Shelf
 from eyestream.brokers.backlog import Backlog
@@ -104,7 +105,11 @@ def guard(settings: Settings) -> Guard:
 
 @contextlib.asynccontextmanager
 async def services(settings: Settings, metrics: WebMetrics) -> AsyncIterator[Services]:
-    """Everything the application works with, for as long as the block runs. Connects to nothing yet."""
+    """Everything the application works with, for as long as the block runs. Connects to nothing yet.
+
+    Raises Misconfigured for object stores that pictures cannot be read from.
+    """
+    stores.require(settings.pictures.references, named="pictures.references")
     redis, web, kafka = settings.redis, settings.web, kafka_options(settings.kafka)
     limits = Limits(max_bytes=settings.pictures.max_bytes, max_pixels=settings.pictures.max_pixels)
     url, cluster = redis.url.get_secret_value(), redis.cluster

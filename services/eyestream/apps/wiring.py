@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from eyestream import triage
+from eyestream.apps import stores
 from eyestream.apps.kafka import kafka_options
 from eyestream.banks.shelf import Bank, Shelf
 from eyestream.brokers.kafka import KafkaBroker
@@ -87,6 +88,7 @@ class Wired:
 
 async def connect(settings: Settings, metrics: Metrics) -> Wired:
     """Every part of the line, connected; waits for parts that are away and raises Misconfigured when two do not fit."""
+    stores.require(settings.pictures.references, named="pictures.references")
     patience = Patience(metrics)
     encoder = await patience.until(
         lambda: TritonEncoder.connect(

@@ -120,6 +120,7 @@ def test_two_watchers_of_one_spool_are_refused(program, eyes, tmp_path):
         ((*WHERE, "--exam", "Lindqvist Annika"), "exam_id"),
         ((*WHERE, "--kafka-option", "ssl"), "name=value"),
         ((*WHERE, "--kafka-secret", "sasl_plain_password=/none"), "sasl_plain_password"),
+        ((*WHERE, "--store", "https://pictures.example"), "--store"),
     ],
 )
 def test_options_that_cannot_be_are_told(program, eyes, arguments, match):
