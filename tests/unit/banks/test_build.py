@@ -108,6 +108,36 @@ def test_a_group_competes_with_its_members_and_the_phrases_for_none_of_them():
     np.testing.assert_allclose(column(made(), x, "severe"), z[:, 1] / z.sum(axis=1), atol=1e-5)
 
 
+def test_a_group_without_phrases_for_none_of_them_competes_with_its_members_alone():
+    x = pictures()
+    text = TEXT.replace('rest = ["no retinopathy"]\n', "")
+    mild, severe = ensemble(["mild retinopathy"]), ensemble(["severe retinopathy", "many haemorrhages"])
+    np.testing.assert_allclose(column(made(text), x, "mild"), sigmoid(12.0 * x @ (mild - severe)), atol=1e-5)
+    assert len(made(text).views[0].pooling) == len(made().views[0].pooling) - 1
+
+
+def test_a_conditions_own_templates_are_those_of_its_negative_phrases_too():
+    x = pictures()
+    text = TEXT.replace('templates = ["just {}"]', 'templates = ["just {}"]\nnegative = ["nothing"]')
+    margin = 12.0 * x @ (ensemble(["a lone phrase"], ["just {}"]) - ensemble(["nothing"], ["just {}"]))
+    np.testing.assert_allclose(column(made(text), x, "lone"), sigmoid(margin), atol=1e-5)
+
+
+def test_each_phrase_is_a_row_that_says_for_which_side_it_speaks():
+    assert [(row.prompt, row.side) for row in made().rows] == [
+        ("drusen", "positive"),
+        ("pale spots", "positive"),
+        ("mild retinopathy", "positive"),
+        ("severe retinopathy", "positive"),
+        ("many haemorrhages", "positive"),
+        ("a lone phrase", "positive"),
+        ("a blurred picture", "positive"),
+        ("no retinopathy", "rest"),
+        ("a healthy macula", "negative"),
+        ("a sharp picture", "negative"),
+    ]
+
+
 def test_a_condition_alone_is_a_sigmoid_in_its_own_templates_with_the_bias():
     x = pictures()
     text = TEXT.replace("scale = 12.0", "scale = 12.0\nbias = -2.0")
