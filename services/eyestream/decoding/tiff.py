@@ -44,6 +44,7 @@ _NAMES: Final[Mapping[int, str]] = {
     7: "JPEG compression",
 }
 _GREY_OR_COLOUR: Final = frozenset({0, 1, 2, 3})
+_PALETTE, _COLOURS = 3, 3 * 256
 _CMYK: Final = 5
 _MOST_PIECES: Final = 1 << 19
 
@@ -60,6 +61,8 @@ def open_tiff(value: bytes, limits: Limits) -> Source:
         tags, following = read_first(value, _READ, most_values=_MOST_PIECES)
     except BrokenDirectory as error:
         raise refuse("truncated" if isinstance(error, CutOff) else "damaged") from None
+    if not all(_fits(tag, values) for tag, values in tags.items()):
+        raise refuse("damaged")
     height, width = _one(tags, _HEIGHT, 0), _one(tags, _WIDTH, 0)
     limits.check_size(height, width)
     if following:
@@ -83,6 +86,8 @@ def _check_samples(tags: Tags) -> int:
     bits = tags.get(_BITS, (1,))
     if any(depth != 8 for depth in bits):
         raise refuse("bit-depth", bits=next(depth for depth in bits if depth != 8))
+    if photometric == _PALETTE and len(tags.get(_COLOUR_MAP, ())) != _COLOURS:
+        raise refuse("damaged")
     extra = tags.get(_EXTRA, ())
     if samples != (3 if photometric == 2 else 1) + len(extra) or len(bits) not in {1, samples}:
         raise refuse("damaged")
@@ -144,6 +149,11 @@ def _clean(value: bytes, tags: Tags) -> bytes:
             entries.append(entry + packed.ljust(4, b"\x00"))
     header = value[:4] + struct.pack(order + "I", start)
     return b"".join([header, value[8:].ljust(start - 8, b"\x00"), *entries, struct.pack(order + "I", 0), *spill])
+
+
+def _fits(tag: int, values: tuple[int, ...]) -> bool:
+    """Whether `_clean` can write them: a hostile directory may hold any integer under any tag."""
+    return min(values) >= 0 and max(values) <= (0xFFFF if tag in _SHORTS else 0xFFFF_FFFF)
 
 
 def _one(tags: Tags, tag: int, default: int) -> int:

@@ -85,6 +85,43 @@ def test_several_pages_are_refused(pattern, saved):
     assert reason_of(saved(page, "TIFF", save_all=True, append_images=[page])) == "too-many-frames"
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {262: 3, 320: [70_000] * 768},
+        {320: [0] * 767 + [65_536]},
+        {259: [1, 70_000]},
+        {262: [1, 70_000]},
+        {277: [1, 70_000]},
+        {317: [1, 70_000]},
+    ],
+)
+def test_a_number_that_its_tag_cannot_hold_is_damage_and_no_fault_of_ours(tags):
+    assert reason_of(forge.tiff(64, 64, bytes(64 * 64), tags=tags)) == "damaged"
+
+
+@pytest.mark.parametrize("tag", [256, 258, 279, 320, 322, 325])
+def test_a_number_below_nothing_is_damage_and_no_fault_of_ours(tag):
+    """As a signed integer, which a directory may hold and none of these tags means."""
+    value = forge.tiff(64, 64, bytes(64 * 64), tags={322: 64, 325: 1, 320: 1})
+    unsigned = struct.pack("<HHI", tag, 4, 1)
+    assert value.count(unsigned) == 1
+    at = value.index(unsigned)
+    signed = value[:at] + struct.pack("<HHIi", tag, 9, 1, -1) + value[at + 12 :]
+    assert reason_of(signed) == "damaged"
+
+
+@pytest.mark.parametrize("colours", [1, 3, 767, 769])
+def test_a_palette_that_lacks_colours_is_refused(colours):
+    assert reason_of(forge.tiff(64, 64, bytes(64 * 64), tags={262: 3, 320: [9] * colours})) == "damaged"
+    assert reason_of(forge.tiff(64, 64, bytes(64 * 64), tags={262: 3})) == "damaged"
+
+
+@pytest.mark.parametrize("tags", [{266: 2}, {284: 2}, {339: 2}, {339: 3}, {317: 3}])
+def test_samples_in_a_rare_layout_are_refused_and_never_read_as_if_in_the_usual_one(tags):
+    assert reason_of(forge.tiff(64, 64, bytes(64 * 64), tags=tags)) == "unsupported-tiff"
+
+
 def test_thousands_of_tags_that_each_claim_the_whole_file_cost_nothing():
     grey = bytes(64 * 64)
     lies = {40000 + number: [1] * 1000 for number in range(500)}
