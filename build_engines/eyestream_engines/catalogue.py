@@ -28,7 +28,7 @@ def list_() -> None:
         table.add_row(
             encoder.name,
             encoder.title,
-            " ".join(encoder.modalities),
+            ", ".join(encoder.modalities),
             f"{frames}{size}",
             str(encoder.output.dim),
             encoder.served_by.partition(":")[0],
