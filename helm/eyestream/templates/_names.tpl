@@ -26,7 +26,7 @@ eyestream.io/pool: {{ . }}
 {{- /* Labels of an object: takes what eyestream.selector takes, and extra, labels of this object alone. What the user adds
 wins, each key once: a key that is there twice is no YAML to everybody who reads it after Helm. */}}
 {{- define "eyestream.labels" -}}
-{{- $added := mergeOverwrite (dict) .root.Values.global.commonLabels (default dict .extra) }}
+{{- $added := mergeOverwrite (dict) (default dict .root.Values.global.commonLabels) (default dict .extra) }}
 {{- include "eyestream.selector" . }}
 {{- range $own := list
   (list "app.kubernetes.io/part-of" "eyestream")
@@ -45,7 +45,7 @@ wins, each key once: a key that is there twice is no YAML to everybody who reads
 
 {{- /* Labels of a pod: what selects it and what the user adds; no version, which would replace every pod at an upgrade. */}}
 {{- define "eyestream.podLabels" -}}
-{{- $added := mergeOverwrite (dict) .root.Values.global.commonLabels (default dict .extra) }}
+{{- $added := mergeOverwrite (dict) (default dict .root.Values.global.commonLabels) (default dict .extra) }}
 {{- include "eyestream.selector" . }}
 {{- if not (hasKey $added "app.kubernetes.io/part-of") }}
 app.kubernetes.io/part-of: eyestream
