@@ -204,11 +204,22 @@ class Tower:
     digest = digest("a tower")
     dim = 32
 
-    def __init__(self, spoil):
-        self.spoil = spoil
+    def __init__(self, spoil, *, stripped=False):
+        self.spoil, self.stripped = spoil, stripped
 
     def encode(self, texts):
-        return self.spoil(TOWER.encode(texts))
+        return self.spoil(TOWER.encode([text.replace(".", "") for text in texts] if self.stripped else texts))
+
+
+def one_long(vectors):
+    vectors[3] *= 1.01
+    return vectors
+
+
+def opposite(vectors):
+    """The four texts of the first condition's two phrases cancel one another."""
+    vectors[2:4] = -vectors[:2]
+    return vectors
 
 
 def one_nan(vectors):
@@ -221,6 +232,8 @@ def one_nan(vectors):
     [
         (lambda v: np.repeat(v[:1], len(v), axis=0), "are the same"),
         (lambda v: 2 * v, "of length 1"),
+        (one_long, "of length 1"),
+        (opposite, "^drusen: its phrases point in opposite directions"),
         (one_nan, "all finite"),
         (lambda v: v[1:], "the text tower gave"),
         (lambda v: v[:, 1:], "the text tower gave"),
@@ -229,3 +242,12 @@ def one_nan(vectors):
 def test_a_tower_that_cannot_carry_the_programme_is_refused(spoil, said):
     with pytest.raises(Misconfigured, match=said):
         made(tower=Tower(spoil))
+
+
+def test_rivals_are_compared_by_direction_where_classes_are_plain_means():
+    text = TEXT.replace("renormalise = true", "renormalise = false")
+    assert closest(made(text)) == pytest.approx(closest(made()), abs=1e-5)
+    with pytest.raises(Misconfigured, match="'drusen' and 'no drusen' are the same"):
+        made(
+            text.replace('["a healthy macula"]', '["pale spots.", "drusen."]'), tower=Tower(lambda v: v, stripped=True)
+        )
