@@ -111,6 +111,40 @@ def test_a_number_below_nothing_is_damage_and_no_fault_of_ours(tag):
     assert reason_of(signed) == "damaged"
 
 
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({262: 8}, "unsupported-tiff"),
+        ({262: 5}, "cmyk"),
+        ({258: 16}, "bit-depth"),
+        ({258: [8, 16], 277: 2, 338: 2}, "bit-depth"),
+        ({277: 2}, "damaged"),
+        ({262: 2}, "damaged"),
+        ({258: [8, 8]}, "damaged"),
+        ({258: [8, 8], 277: 2, 338: 0}, "unsupported-tiff"),
+        ({278: 0}, "damaged"),
+        ({278: 32}, "damaged"),
+        ({273: [8, 8]}, "damaged"),
+        ({273: 7}, "truncated"),
+        ({273: 4096}, "truncated"),
+        ({279: 64 * 64 - 1}, "truncated"),
+        ({322: 0, 323: 64, 324: 8, 325: 4096}, "damaged"),
+        ({322: 64, 323: 0, 324: 8, 325: 4096}, "damaged"),
+        ({322: 321, 323: 64, 324: 8, 325: 4096}, "damaged"),
+        ({322: 64, 323: 321, 324: 8, 325: 4096}, "damaged"),
+        ({322: 64, 323: 64, 324: 8, 325: 4095}, "truncated"),
+    ],
+)
+def test_a_directory_that_does_not_describe_its_samples_is_refused_by_what_is_wrong(tags, reason):
+    assert reason_of(forge.tiff(64, 64, bytes(64 * 64), tags=tags)) == reason
+
+
+@pytest.mark.parametrize("tags", [{}, {278: 2**32 - 1}, {278: 64, 258: [8]}, {322: 64, 323: 64, 324: 8, 325: 4096}])
+def test_a_directory_that_describes_its_samples_is_read(tags):
+    grey = np.random.default_rng(1).integers(0, 256, (64, 64), dtype=np.uint8)
+    assert np.array_equal(read(forge.tiff(64, 64, grey.tobytes(), tags=tags)), grey)
+
+
 @pytest.mark.parametrize("colours", [1, 3, 767, 769])
 def test_a_palette_that_lacks_colours_is_refused(colours):
     assert reason_of(forge.tiff(64, 64, bytes(64 * 64), tags={262: 3, 320: [9] * colours})) == "damaged"
