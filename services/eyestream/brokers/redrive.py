@@ -98,7 +98,8 @@ def replay(
     Each keeps its key, picture and headers and says how often it was put back. One that was put back before is left
     alone unless `again`, one put back `max_redrives` times always. The message is durable before its letter is marked:
     should the process die in between, a second replay screens the picture twice, which the sink absorbs. `dry_run`
-    writes nothing. Raises Unavailable when Kafka is away; what was yielded has happened. Blocks.
+    writes nothing. Raises Unavailable when Kafka is away and Misconfigured when a picture's topic is; what was yielded
+    has happened. Blocks.
     """
     from kafka import KafkaConsumer, KafkaProducer
     from kafka.errors import KafkaError
@@ -162,6 +163,11 @@ def _picture(consumer: KafkaConsumer, letter: DeadLetter) -> bytes | None:
 
     at = letter.position if letter.carried else letter.original
     where = TopicPartition(at.topic, at.partition)
+    numbers = consumer.partitions_for_topic(at.topic)
+    if not numbers:
+        raise missing_topic(at.topic)
+    if at.partition not in numbers:  # made anew with fewer; asked for its offsets, Kafka would be waited for in vain
+        return None
     if not consumer.beginning_offsets([where])[where] <= at.offset < consumer.end_offsets([where])[where]:
         return None
     consumer.assign([where])

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import kafka
 import pytest
-from kafka.errors import KafkaConnectionError
+from kafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 from eyestream.brokers import redrive
 from eyestream.brokers.connection import KafkaOptions
@@ -22,7 +22,7 @@ from eyestream.brokers.deadletters import (
     parse,
 )
 from eyestream.brokers.redrive import DeadLetterIndex, replay
-from eyestream.errors import Rejected, Unavailable
+from eyestream.errors import Misconfigured, Rejected, Unavailable
 from eyestream.records import Message, Position
 
 TOPIC = "screening.images.dlq"
@@ -78,7 +78,13 @@ class Client:
 class Consumer(Client):
     """Reads one record at a time."""
 
+    def partitions_for_topic(self, topic):
+        return self.world.partitions.get(topic, set())
+
     def beginning_offsets(self, partitions):
+        for topic, partition in partitions:
+            if partition not in self.partitions_for_topic(topic):
+                raise KafkaTimeoutError("Failed to get offsets by timestamps in 30000 ms")
         return dict.fromkeys(partitions, self.world.first)
 
     def end_offsets(self, partitions):
@@ -122,7 +128,8 @@ class Producer(Client):
 @pytest.fixture
 def kafka_of_pictures(monkeypatch):
     """What is at each (topic, partition, offset), from `first` to before `end`; and what was sent, in order."""
-    world = SimpleNamespace(records={}, first=0, end=100, sent=[], durable=0, failure=None)
+    partitions = {TOPIC: {0}, "screening.images": {0, 1, 2, 3}}
+    world = SimpleNamespace(records={}, partitions=partitions, first=0, end=100, sent=[], durable=0, failure=None)
     monkeypatch.setattr(kafka, "KafkaConsumer", functools.partial(Consumer, world))
     monkeypatch.setattr(kafka, "KafkaProducer", functools.partial(Producer, world))
     monkeypatch.setattr(redrive, "require_answer", lambda _options: None)
@@ -191,6 +198,19 @@ def test_a_picture_that_is_gone_is_told_and_nothing_is_put_in_its_place(kafka_of
     kafka_of_pictures.records = {(TOPIC, 0, lies_at): b"another eye"}
     (told,) = replay(OPTIONS, [a_letter(4)])
     assert (told.fate, told.position, kafka_of_pictures.sent) == ("picture gone", None, [])
+
+
+def test_a_picture_whose_partition_is_gone_is_told_and_the_next_letter_is_put_back(kafka_of_pictures):
+    kafka_of_pictures.partitions["screening.images"] = {0, 1, 2}
+    kafka_of_pictures.records = {(TOPIC, 0, 5): b"fellow"}
+    gone, fellow = replay(OPTIONS, [a_letter(4, carried=False), a_letter(5)])
+    assert (gone.fate, fellow.fate) == ("picture gone", "put back")
+
+
+def test_a_picture_whose_topic_is_gone_is_no_fault_of_kafkas(kafka_of_pictures):
+    del kafka_of_pictures.partitions["screening.images"]
+    with pytest.raises(Misconfigured, match="no topic .screening"):
+        list(replay(OPTIONS, [a_letter(4, carried=False)]))
 
 
 def test_a_letter_that_was_put_back_stays_so_though_kafka_went_amid_a_look(topic):
