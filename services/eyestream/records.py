@@ -199,7 +199,10 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What triage needs of one picture of an exam, whoever screened it and when."""
+    """What triage needs of one picture of an exam, whoever screened it and when.
+
+    `subject` is its pseudonym, empty where none is known.
+    """
 
     image_id: str
     laterality: Laterality
@@ -207,6 +210,7 @@ class Picture:
     findings: tuple[Finding, ...] = ()
     ungradable: str | None = None
     unreadable: str | None = None
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)

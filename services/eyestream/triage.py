@@ -15,7 +15,8 @@ The rules:
 5.  An eye is *clear* only when each field the programme asks for was judged, for every finding of the programme, in a
     picture known to be of that eye, and nothing refers it. A picture that does not say its eye clears neither. Where
     the programme takes whatever eye was photographed such pictures are an eye of their own, and each must be judged,
-    because two of them may be two eyes.
+    because two of them may be two eyes. Pictures that carry more than one pseudonym may be of several patients, and
+    clear no eye.
 6.  An eye that is neither referred nor clear is *ungradable* when a picture that may show what is lacking could not be
     judged, else *missing*. From `refer_after` such pictures of one eye on, the exam is referred for that reason.
 7.  The outcome is the first that applies of refer, recapture (an eye is ungradable), incomplete (an eye is missing)
@@ -43,6 +44,7 @@ _PLACE: Final[Mapping[Outcome, int]] = {"clear": 0, "incomplete": 1, "recapture"
 _EYES: Final[tuple[Laterality, ...]] = ("R", "L", "U")
 _NAME: Final[Mapping[Laterality, str]] = {"R": "right eye", "L": "left eye", "U": "unknown eye"}
 _ANY: Final = "retina"
+MIXED: Final = "the pictures carry {count} pseudonyms and may be of several patients: they clear nobody"
 UNDECIDED: Final = "scored only, for this encoder has no operating points; nothing follows from it"
 
 
@@ -147,6 +149,8 @@ class _Exam:
 
     def remarks(self, reasons: Iterable[Reason]) -> Iterator[str]:
         """What a clinician should know beside the decision."""
+        if self._patients() > 1:
+            yield MIXED.format(count=self._patients())
         for reason in reasons:
             if self.programme.condition(reason.finding.condition) is None:
                 yield f"{reason.finding.condition}: found under another version of the programme, so referred"
@@ -183,7 +187,12 @@ class _Exam:
             status: Literal["referred", "missing"] = "referred" if referred else "missing"
             urgency = self.programme.incomplete.urgency
             return _Eye(laterality, status, wanted, urgency=urgency, notes=self._wait(laterality, mine, lacking))
+        if self._patients() > 1 and not referred:
+            return _Eye(laterality, "missing", wanted, urgency=self.programme.incomplete.urgency)
         return _Eye(laterality, "referred" if referred else "clear", wanted)
+
+    def _patients(self) -> int:
+        return len({picture.subject for picture in self.pictures} - {""})
 
     def _lacking(self, mine: Iterable[Picture]) -> set[str]:
         """The required fields that no judged picture of this eye shows."""

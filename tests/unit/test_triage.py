@@ -75,14 +75,14 @@ def finding(condition, probability, threshold=0.5):
     return Finding(condition, probability, threshold, "balanced", f"phrase for {condition}")
 
 
-def picture(image, eye, *found, field="macula", bad=None, lost=None, asked=CONDITIONS):
+def picture(image, eye, *found, field="macula", bad=None, lost=None, asked=CONDITIONS, of=""):
     """A picture in which `found` is positive, each a condition or (condition, probability)."""
     seen = dict(item if isinstance(item, tuple) else (item, 0.9) for item in found)
     if lost is not None:
-        return Picture(image, eye, field, unreadable=lost)
+        return Picture(image, eye, field, unreadable=lost, subject=of)
     every = tuple(finding(name, seen.pop(name, 0.1)) for name in asked)
     extra = tuple(finding(name, probability) for name, probability in seen.items())
-    return Picture(image, eye, field, (*every, *extra), ungradable=bad)
+    return Picture(image, eye, field, (*every, *extra), ungradable=bad, subject=of)
 
 
 def said(decision):
@@ -316,6 +316,29 @@ def test_a_picture_of_an_unknown_eye_clears_no_eye():
     assert "2 pictures of an unknown eye: cannot clear an eye" in decision.notes
 
 
+ONE, OTHER = "pseudonym-of-one", "pseudonym-of-another"
+
+
+@pytest.mark.parametrize("rules", [ANY, WHATEVER])
+def test_pictures_of_two_pseudonyms_clear_nobody(rules):
+    alone = [picture("r", "R", of=ONE), picture("l", "L", of=ONE), picture("r2", "R")]
+    assert decide(rules, "exam", alone).outcome == "clear"
+    decision = decide(rules, "exam", [*alone, picture("l2", "L", of=OTHER)])
+    assert said(decision) == ("incomplete", "none", 1, {"R": "missing", "L": "missing"})
+    assert decision.notes == ("the pictures carry 2 pseudonyms and may be of several patients: they clear nobody",)
+    assert not undecided(decision)
+
+
+def test_what_is_found_in_pictures_of_two_pseudonyms_refers_and_waits_as_ever():
+    both = [picture("r", "R", "haemorrhages", of=ONE), picture("l", "L", of=OTHER)]
+    assert said(decide(ANY, "exam", both)) == ("refer", "soon", 23, {"R": "referred", "L": "missing"})
+    unread = [picture("r", "R", of=ONE), picture("l", "L", lost="truncated", of=OTHER)]
+    assert said(decide(ANY, "exam", unread)) == ("recapture", "routine", 12, {"R": "missing", "L": "ungradable"})
+    asks = programme('[incomplete]\nurgency = "routine"\n', UNJUDGED)
+    clear = [picture("r", "R", of=ONE), picture("l", "L", of=OTHER)]
+    assert said(decide(asks, "exam", clear))[:3] == ("incomplete", "routine", 11)
+
+
 def test_a_finding_in_an_unknown_eye_refers_the_exam():
     decision = decide(ANY, "exam", [picture("u", "U", "exudates"), picture("r", "R"), picture("l", "L")])
     assert said(decision) == ("refer", "routine", 13, {"R": "clear", "L": "clear", "U": "referred"})
@@ -445,15 +468,16 @@ def some_picture(draw, positive=None):
     field = draw(st.sampled_from(["macula", "disc", "other"]))
     image = draw(st.sampled_from([f"i{n}" for n in range(30)]))
     kind = draw(st.sampled_from(["judged", "judged", "bad", "lost"]))
+    of = draw(st.sampled_from([ONE, ONE, ONE, "", OTHER]))
     if kind == "lost" and positive is None:
-        return picture(image, eye, field=field, lost=draw(st.sampled_from(["truncated", "empty"])))
+        return picture(image, eye, field=field, lost=draw(st.sampled_from(["truncated", "empty"])), of=of)
     found = {name: draw(probabilities) for name in (*CONDITIONS, "macular-hole") if draw(st.booleans())}
     if positive is not None:
         found[positive] = draw(st.floats(0.5, 1))
         image = f"new-{image}"
     asked = CONDITIONS if draw(st.integers(0, 4)) else CONDITIONS[:1]
     bad = "blur" if kind == "bad" else None
-    return picture(image, eye, *found.items(), field=field, bad=bad, asked=asked)
+    return picture(image, eye, *found.items(), field=field, bad=bad, asked=asked, of=of)
 
 
 exams = st.lists(some_picture(), max_size=9)
@@ -502,6 +526,7 @@ def test_a_clear_exam_has_every_eye_judged_and_nothing_that_refers(rules, pictur
     if decision.outcome == "clear":
         assert not positive
         known = [p for p in pictures if p.unreadable is None or p.image_id not in read]
+        assert len({p.subject for p in known} - {""}) <= 1
         eyes = ("R", "L") if rules.required.eyes == "both" else {p.laterality for p in known}
         wanted = list(itertools.product(eyes, rules.required.fields or [None]))
         assert wanted

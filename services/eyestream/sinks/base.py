@@ -29,7 +29,8 @@ the last bits between batch sizes, and a redelivered picture rarely meets the sa
 
 def same_result(known: Screening, new: Screening, tolerance: float) -> bool:
     """Whether two results under one identity are one: the same file of the same eye, judged alike but for noise."""
-    shown, shows = ((meta.sha256, meta.laterality, meta.field) for meta in (known.meta, new.meta))
+    metas = known.meta, new.meta
+    shown, shows = ((meta.sha256, meta.subject_id, meta.laterality, meta.field) for meta in metas)
     return (
         shown == shows
         and _alike(known.findings, new.findings, tolerance)

@@ -92,8 +92,10 @@ def picture_of(result: Screening | Unreadable) -> Picture:
     """What triage needs of a result, or of the note that there can be none."""
     meta = result.meta
     if isinstance(result, Unreadable):
-        return Picture(meta.image_id, meta.laterality, meta.field, unreadable=result.reason)
-    return Picture(meta.image_id, meta.laterality, meta.field, result.findings, result.ungradable)
+        judged: dict[str, Any] = {"unreadable": result.reason}
+    else:
+        judged = {"findings": result.findings, "ungradable": result.ungradable}
+    return Picture(meta.image_id, meta.laterality, meta.field, subject=meta.subject_id, **judged)
 
 
 def dump_picture(picture: Picture, *, findings: str | None = None) -> str:
@@ -102,6 +104,8 @@ def dump_picture(picture: Picture, *, findings: str | None = None) -> str:
     `findings` is what `dump_findings` made of this picture's own, where it is at hand.
     """
     raw: dict[str, Any] = {"image_id": picture.image_id, "laterality": picture.laterality, "field": picture.field}
+    if picture.subject:
+        raw["subject"] = picture.subject
     if picture.ungradable is not None:
         raw["ungradable"] = picture.ungradable
     if picture.unreadable is not None:

@@ -64,7 +64,7 @@ end
 
 -- The same file of the same eye, judged alike.
 local function same(known, new, tolerance)
-  for _, name in ipairs({'sha256', 'laterality', 'field'}) do
+  for _, name in ipairs({'sha256', 'subject_id', 'laterality', 'field'}) do
     if known.meta[name] ~= new.meta[name] then
       return false
     end

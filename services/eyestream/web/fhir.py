@@ -18,7 +18,7 @@ from eyestream.programmes.uncalibrated import POINT
 from eyestream.records import Decision, Finding, Screening, utc
 from eyestream.sinks.base import Exam
 from eyestream.sinks.readings import Dossier, Reading
-from eyestream.triage import scored_only, undecided
+from eyestream.triage import MIXED, scored_only, undecided
 
 MEDIA_TYPE: Final = "application/fhir+json"
 
@@ -36,7 +36,6 @@ _OUTCOMES: Final = {
     "incomplete": "pictures are missing",
 }
 _SCORED: Final = "scored, not decided"
-_MIXED: Final = "The pictures carry {count} pseudonyms: they may be of several patients."
 _NO_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 """What FHIR allows in no string."""
 
@@ -120,14 +119,14 @@ def _interpreter(reading: Reading) -> list[dict[str, Any]] | None:
 def _conclusion(dossier: Dossier) -> str | None:
     reading, decision, said = dossier.reading, dossier.exam.standing, []
     if len(dossier.pseudonyms) > 1:
-        said.append(_MIXED.format(count=len(dossier.pseudonyms)))
+        said.append(MIXED.format(count=len(dossier.pseudonyms)))
     if reading.state == "decided" and reading.verdict is not None:
         verdict = reading.verdict
         said += [f"Reader: {_outcome(verdict.outcome, verdict.urgency)}", verdict.comment.strip()]
     if decision is not None:
         outcome = _outcome(decision.outcome, decision.urgency)
         said += [f"Automated screening: {_SCORED if undecided(decision) else outcome}", *decision.notes]
-    return _NO_TEXT.sub(" ", " ".join(map(_sentence, filter(None, said)))) or None
+    return _NO_TEXT.sub(" ", " ".join(map(_sentence, filter(None, dict.fromkeys(said))))) or None
 
 
 def _sentence(text: str) -> str:

@@ -85,4 +85,4 @@ def test_a_number_that_is_none_is_refused_where_it_is_written():
 
 def test_what_is_unknown_of_a_picture_takes_no_room():
     picture = codec.picture_of(a_note("a"))
-    assert set(json.loads(codec.dump_picture(picture))) == {"image_id", "laterality", "field", "unreadable"}
+    assert set(json.loads(codec.dump_picture(picture))) == {"image_id", "laterality", "field", "unreadable", "subject"}

@@ -230,7 +230,7 @@ async def test_pictures_of_several_pseudonyms_are_given_to_no_single_patient(wor
     mixed = dataclasses.replace(known, results=[first, other])
     [report] = resources(mixed, "DiagnosticReport")
     assert "subject" not in report
-    assert report["conclusion"].startswith("The pictures carry 2 pseudonyms: they may be of several patients.")
+    assert report["conclusion"].startswith("the pictures carry 2 pseudonyms and may be of several patients: they clear")
     subjects = {
         one["identifier"][0]["value"]: one["subject"]["identifier"]["value"] for one in resources(mixed, "Observation")
     }
