@@ -12,6 +12,7 @@ from typing import Any, Final
 from eyestream.errors import Misconfigured
 
 PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER", "AWS_MSK_IAM")
 
 
 def check(options: Mapping[str, Any]) -> None:
@@ -26,5 +27,16 @@ def check(options: Mapping[str, Any]) -> None:
                 f"Kafka's options are wrong: security_protocol {protocol} does not use {', '.join(unused)};"
                 f" set it to {those}"
             )
-    if protocol.startswith("SASL") and not options.get("sasl_mechanism"):
+    if protocol.startswith("SASL"):
+        _check_login(protocol, options)
+
+
+def _check_login(protocol: str, options: Mapping[str, Any]) -> None:
+    mechanism = options.get("sasl_mechanism")
+    if not mechanism:
         raise Misconfigured(f"Kafka's options are wrong: security_protocol {protocol} needs a sasl_mechanism")
+    if mechanism not in MECHANISMS:
+        raise Misconfigured(f"Kafka's options are wrong: sasl_mechanism is one of {', '.join(MECHANISMS)}")
+    needed = ("sasl_plain_username", "sasl_plain_password") if mechanism.startswith(("PLAIN", "SCRAM")) else ()
+    if missing := [name for name in needed if not options.get(name)]:
+        raise Misconfigured(f"Kafka's options are wrong: {mechanism} needs {' and '.join(missing)}")

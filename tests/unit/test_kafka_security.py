@@ -8,14 +8,17 @@ from eyestream import kafka_security
 from eyestream.brokers.connection import KafkaOptions
 from eyestream.errors import Misconfigured
 
+LOGIN = {"sasl_plain_username": "reader", "sasl_plain_password": "secret"}
+
 
 @pytest.mark.parametrize(
     "options",
     [
         {},
         {"security_protocol": "SSL", "ssl_cafile": "/ca.pem", "ssl_check_hostname": True},
-        {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512", "ssl_cafile": "/ca.pem"},
-        {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", "sasl_plain_username": "u"},
+        {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512", "ssl_cafile": "/ca.pem", **LOGIN},
+        {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", **LOGIN},
+        {"security_protocol": "SASL_SSL", "sasl_mechanism": "GSSAPI"},
     ],
 )
 def test_options_that_fit_together_pass(options):
@@ -31,6 +34,14 @@ def test_options_that_fit_together_pass(options):
         ({"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", "ssl_certfile": "/c"}, "ssl_certfile"),
         ({"security_protocol": "SSL", "sasl_plain_password": "secret"}, "does not use sasl_plain_password"),
         ({"security_protocol": "SASL_SSL"}, "needs a sasl_mechanism"),
+        (
+            {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-51", **LOGIN},
+            "sasl_mechanism is one of PLAIN",
+        ),
+        (
+            {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_plain_password": "secret"},
+            "PLAIN needs sasl_plain_username",
+        ),
     ],
 )
 def test_options_that_would_not_do_what_they_say_are_refused(options, says):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eyestream import kafka_security
+from eyestream import kafka_handshake, kafka_security
 from eyestream.brokers.translation import security_options
 from eyestream.errors import EyestreamError, Misconfigured, Unavailable
 
+_ASK_AGAIN_S = 0.2
 _HEADROOM = 64 * 1024
 """What a dead letter's own headers may add to a record."""
 
@@ -131,24 +131,21 @@ def require_answer(options: KafkaOptions, *, within_s: float | None = None) -> N
     """Raises Unavailable unless a bootstrap server takes a connection within the time, by default the start's. Blocks.
 
     Asked before a client is made: kafka-python's constructors, when they give up, leave a thread and sockets behind.
+    Under TLS the connection's handshake has to end too. Raises Misconfigured for an address or a file that cannot be.
     """
+    context = kafka_handshake.tls(options.security)
     within_s = options.start_timeout_s if within_s is None else within_s
     deadline = time.monotonic() + within_s
     servers: list[str] = options.client_config()["bootstrap_servers"]
     while True:
-        for server in servers:
-            host, _, port = server.rpartition(":")
-            if not (host and port.isdigit()):
-                raise Misconfigured(f"{server!r} is no bootstrap server: write host:port")
-            try:
-                socket.create_connection((host.strip("[]"), int(port)), timeout=within_s).close()
-            except OSError as error:
-                refusal = error
-            else:
-                return
-        if time.monotonic() >= deadline:
-            raise Unavailable("kafka", f"none of {', '.join(servers)} answers ({refusal})")
-        time.sleep(0.2)
+        try:
+            kafka_handshake.answering(servers, options.security, context, within_s=deadline - time.monotonic())
+        except Unavailable:
+            if time.monotonic() + _ASK_AGAIN_S >= deadline:
+                raise
+            time.sleep(_ASK_AGAIN_S)
+        else:
+            return
 
 
 def translated(error: BaseException) -> BaseException:

@@ -13,8 +13,7 @@ from typing import Any, Final, Protocol
 from kafka import KafkaProducer
 from kafka.errors import KafkaConfigurationError, KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
-from eyestream import kafka_security
-from eyestream.device import handshake
+from eyestream import kafka_handshake, kafka_security
 from eyestream.errors import Misconfigured, Unavailable
 
 Done = Callable[[Exception | None], None]
@@ -81,13 +80,12 @@ class KafkaTransport:
     def __init__(self, target: KafkaTarget) -> None:
         security = dict(target.security)
         kafka_security.check(security)
-        handshake.check_login(security)
         if strange := sorted(security.keys() - KafkaProducer.DEFAULT_CONFIG.keys()):
             raise Misconfigured(f"Kafka's options are wrong: kafka-python knows no {', '.join(strange)}")
-        if (context := handshake.tls(security)) is not None:
+        if (context := kafka_handshake.tls(security)) is not None:
             security["ssl_context"] = context
         servers = [server.strip() for server in target.bootstrap.split(",")]
-        servers = handshake.answering(servers, security, context, within_s=target.connect_timeout_s)
+        servers = kafka_handshake.answering(servers, security, context, within_s=target.connect_timeout_s)
         self._topic = target.topic
         connect_ms = int(target.connect_timeout_s * 1000)
         delivery_ms = int(target.delivery_timeout_s * 1000)

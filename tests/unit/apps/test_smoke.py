@@ -45,7 +45,7 @@ def settings(**kafka_settings):
 
 @pytest.mark.parametrize("ask", [smoke.check_kafka, screening.partitions])
 def test_a_kafka_that_is_away_is_said_to_be_away(nobody, impatient, ask):
-    with pytest.raises(Unavailable, match=f"none of {nobody} answers"):
+    with pytest.raises(Unavailable, match=f"none of {nobody} takes a connection"):
         ask(settings(bootstrap=nobody))
 
 

@@ -77,7 +77,7 @@ def test_nobody_listening_is_unavailable() -> None:
         require_answer(KafkaOptions(bootstrap=f"127.0.0.1:{port}"), within_s=0)
 
 
-@pytest.mark.parametrize("server", ["kafka", "kafka:", ":9092x", "http://kafka"])
-def test_a_server_without_a_port_is_the_operators_fault(server: str) -> None:
+@pytest.mark.parametrize("server", ["kafka:", ":9092x", "http://kafka"])
+def test_an_address_that_is_none_is_the_operators_fault(server: str) -> None:
     with pytest.raises(Misconfigured, match="host:port"):
         require_answer(KafkaOptions(bootstrap=server), within_s=0)

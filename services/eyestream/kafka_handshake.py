@@ -1,7 +1,7 @@
 """Which broker takes a connection, TLS included; asked before kafka-python is. Knows neither topics nor records.
 
 kafka-python waits for the end of a TLS handshake without a bound: behind a load balancer that takes connections while
-its brokers are away, a sender would hang for ever. Nor does it say which of its options it could not use.
+its brokers are away, its caller would hang for ever. Nor does it say which of its options it could not use.
 """
 
 from __future__ import annotations
@@ -15,21 +15,7 @@ from typing import Any, Final
 from eyestream.errors import Misconfigured, Unavailable
 
 _DEFAULT_PORT: Final = 9092
-_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER", "AWS_MSK_IAM")
 _PROXIES: Final = frozenset({"proxy_url", "socks5_proxy"})
-
-
-def check_login(options: Mapping[str, Any]) -> None:
-    """Raises Misconfigured for SASL options, under kafka-python's names, that no broker could let in."""
-    mechanism = options.get("sasl_mechanism")
-    if mechanism is None:
-        return
-    if mechanism not in _MECHANISMS:
-        raise Misconfigured(f"Kafka's options are wrong: sasl_mechanism is one of {', '.join(_MECHANISMS)}")
-    if mechanism == "PLAIN" or mechanism.startswith("SCRAM"):
-        missing = [name for name in ("sasl_plain_username", "sasl_plain_password") if not options.get(name)]
-        if missing:
-            raise Misconfigured(f"Kafka's options are wrong: {mechanism} needs {' and '.join(missing)}")
 
 
 def tls(options: Mapping[str, Any]) -> ssl.SSLContext | None:

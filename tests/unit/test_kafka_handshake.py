@@ -15,7 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from eyestream.device import handshake
+from eyestream import kafka_handshake
+from eyestream.brokers.connection import KafkaOptions, require_answer
 from eyestream.device.transport import KafkaTarget
 from eyestream.errors import Misconfigured, Unavailable
 
@@ -100,7 +101,7 @@ def speaks_tls(authority, heard):
 
 
 def answering(servers, options, within_s=2.0):
-    return handshake.answering(servers, options, handshake.tls(options), within_s=within_s)
+    return kafka_handshake.answering(servers, options, kafka_handshake.tls(options), within_s=within_s)
 
 
 def test_a_broker_that_ends_its_handshake_answers(speaks_tls, authority):
@@ -123,6 +124,14 @@ def test_a_sender_waits_for_no_handshake_for_ever(silent):
     before = time.monotonic()
     with pytest.raises(Unavailable, match="takes a connection"):
         target.connect()
+    assert time.monotonic() - before < 5
+
+
+def test_the_line_waits_for_no_handshake_for_ever(silent):
+    options = KafkaOptions(bootstrap=silent, security={"security_protocol": "SSL"})
+    before = time.monotonic()
+    with pytest.raises(Unavailable, match="takes a connection"):
+        require_answer(options, within_s=0.5)
     assert time.monotonic() - before < 5
 
 
@@ -157,9 +166,9 @@ def test_a_key_under_a_password_is_read_with_it_and_asks_nobody_without(authorit
         "ssl_certfile": str(authority.certificate),
         "ssl_keyfile": str(authority.locked),
     }
-    assert handshake.tls(options | {"ssl_password": PASSWORD})
+    assert kafka_handshake.tls(options | {"ssl_password": PASSWORD})
     with pytest.raises(Misconfigured, match="ssl_certfile, ssl_keyfile or ssl_password cannot be used"):
-        handshake.tls(options)
+        kafka_handshake.tls(options)
 
 
 @pytest.mark.parametrize(
