@@ -33,13 +33,13 @@ def test_list_is_a_line_for_each_encoder_where_another_program_reads_it():
     told = run("list").stdout.splitlines()
     assert [line.split()[0] for line in told] == ["encoder", *names()]
     assert any("RetinaVLM's eye" in line and line.rstrip().endswith("not used here") for line in told)
-    assert any("FAF, slit lamp, ultrasound" in line for line in told)
+    assert any("FAF, SLIT-LAMP, ULTRASOUND" in line for line in told)
 
 
 def test_describe_tells_what_a_person_must_know_beside_the_fields():
     told = run("describe", "retinavlm").stdout
     assert "note                             Holland et al." in told
-    assert "bring pictures to that scale before sending them." in told
+    assert "must be brought to that scale and size before." in told
     assert "apply it twice before the head, which changes their logits" in run("describe", "retfound-classifier").stdout
 
 

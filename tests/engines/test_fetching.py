@@ -277,4 +277,4 @@ def test_weights_that_are_not_on_the_hub_say_where_they_are(tmp_path):
     assert "lie here already: `eyestream-engines build eyestream-demo`" in err
     status, _, err = fetch(tmp_path, 9, "retfound-oct", "--file", "other.pth")
     assert status == 1
-    assert "RETFound_mae_natureOCT.pth, RETFound_oct_weights.pth" in err
+    assert "it has: RETFound_mae_natureOCT.pth" in err

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from google.protobuf import text_format
+from PIL import Image
 from tritonclient.grpc import model_config_pb2
 
-from eyestream.decoding import Preprocessing
+from eyestream.decoding import Limits, Preprocessing, decode
 from eyestream.errors import Misconfigured
 from eyestream.records import Digest
 from eyestream_engines import spec, triton_config
@@ -119,3 +122,23 @@ def test_an_encoder_says_whether_the_line_can_use_it() -> None:
     assert told["octcube-ir-enface"] == told["retinavlm"] == "the line"
     volumes = {"octcube", "octcube-ir", "octcube-ef", "octcube-multitask"}
     assert {name for name, by in told.items() if by != "the line"} == volumes | {"visionfm-fundus-segmentation"}
+
+
+def test_a_classifier_is_given_pictures_as_its_own_authors_prepare_them() -> None:
+    """RETFound and DERETFound have files of one format, and no file tells its preparation."""
+    told = {name: EncoderFile.load(name).preprocessing for name in NAMES}
+    assert told["retfound-classifier"] == told["retfound-cfp"] != told["deretfound"]
+    assert told["deretfound-classifier"] == told["deretfound"]
+
+
+@pytest.mark.parametrize("name", ["retinavlm", "retinavlm-tokens"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_section_of_retinavlms_scale_is_cut_to_its_middle(name: str, times: int) -> None:
+    """Its authors take 192 by 192 out of 208 by 256 pixels, which are a section of 416 by 512 halved."""
+    halved = np.random.default_rng(5).integers(0, 256, (208, 256), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(halved.repeat(times, 0).repeat(times, 1)).save(file, "png")
+    got = decode(
+        file.getvalue(), preprocessing=EncoderFile.load(name).preprocessing, height=192, width=192, limits=Limits()
+    )
+    assert np.array_equal(got, np.repeat(halved[8:200, 32:224, None], 3, axis=2))
