@@ -49,7 +49,7 @@ def exam_table(exams: Iterable[Exam], *, programmes: Mapping[str, Programme] | N
     table.add_column("why", overflow="fold", ratio=1)
     for exam_ in exams:
         programme = _programme(exam_.programme, programmes)
-        decision = exam_.decision
+        decision = exam_.standing
         if decision is None:
             table.add_row(exam_.exam_id, Text("not decided yet", style="dim"), "", "")
             continue

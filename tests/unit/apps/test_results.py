@@ -74,6 +74,9 @@ def test_pictures_that_could_not_be_judged_are_named_when_the_decision_is_silent
 
 def test_an_exam_between_storing_and_deciding_says_so(exam):
     assert "not decided yet" in shown(exam_table([dataclasses.replace(exam, decision=None)]))
+    newer = dataclasses.replace(exam, version=exam.version + 1)
+    assert exam.standing is not None
+    assert "not decided yet" in shown(exam_table([newer]))
 
 
 def test_an_exams_pictures_say_with_what_they_were_judged(exam):
