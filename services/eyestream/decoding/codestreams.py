@@ -16,22 +16,27 @@ from eyestream.decoding.refusals import refuse
 
 Samples = npt.NDArray[np.unsignedinteger]
 
-_SIZ, _SOT, _EOC, _COM = 0xFF51, 0xFF90, 0xFFD9, 0xFF64
+_SIZ, _COD, _SOT, _EOC, _COM = 0xFF51, 0xFF52, 0xFF90, 0xFFD9, 0xFF64
 _LOSSLESS, _LS = 0xC3, 0xF7
 
 
-def check_jpeg2000(stream: bytes, shape: tuple[int, int, int]) -> None:
-    """A whole codestream of height, width and samples `shape`; else Rejected."""
+def check_jpeg2000(stream: bytes, shape: tuple[int, int, int], bits: int) -> bool:
+    """A whole codestream of height, width and samples `shape`, each of `bits` unsigned bits; else Rejected.
+
+    True when it says that RGB was transformed, which its decoder undoes.
+    """
     if not stream.startswith(b"\xff\x4f\xff\x51") or len(stream) < 48:
         raise refuse("damaged")
     right, bottom, left, top = struct.unpack_from(">IIII", stream, 8)
     (samples,) = struct.unpack_from(">H", stream, 40)
-    if (bottom - top, right - left, samples) != shape:
+    if (bottom - top, right - left, samples) != shape or stream[42] != bits - 1:
         raise refuse("damaged")
-    at = 2
+    at, transformed = 2, False
     while (marker := _short(stream, at)) != _SOT:
         if not 0xFF50 <= marker <= _COM:
             raise refuse("damaged")
+        if marker == _COD:
+            transformed = stream[at + 8 : at + 9] == b"\x01"
         at += 2 + _short(stream, at + 2)
     while (marker := _short(stream, at)) == _SOT:
         if at + 10 > len(stream):
@@ -45,10 +50,11 @@ def check_jpeg2000(stream: bytes, shape: tuple[int, int, int]) -> None:
         at += length
     if at < 0 or _short(stream, at) != _EOC:
         raise refuse("truncated")
+    return transformed
 
 
-def check_other_jpeg(stream: bytes, shape: tuple[int, int, int]) -> None:
-    """A lossless JPEG or JPEG-LS of height, width and samples `shape` that has its end marker; else Rejected."""
+def check_other_jpeg(stream: bytes, shape: tuple[int, int, int], bits: int) -> None:
+    """A lossless JPEG or JPEG-LS of height, width and samples `shape`, each of `bits`, with its end; else Rejected."""
     at = 2
     if not stream.startswith(b"\xff\xd8"):
         raise refuse("damaged")
@@ -56,8 +62,8 @@ def check_other_jpeg(stream: bytes, shape: tuple[int, int, int]) -> None:
         if marker & 0xFF in {_LOSSLESS, _LS}:
             if at + 10 > len(stream):
                 raise refuse("truncated")
-            height, width, samples = struct.unpack_from(">HHB", stream, at + 5)
-            if (height, width, samples) != shape:
+            precision, height, width, samples = struct.unpack_from(">BHHB", stream, at + 4)
+            if (height, width, samples) != shape or precision != bits:
                 raise refuse("damaged")
             break
         if not 0xFFC0 <= marker < 0xFFFF:

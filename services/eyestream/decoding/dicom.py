@@ -36,6 +36,7 @@ _OTHER_JPEG: Final = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (57, 70, 80, 
 _JPEG2000: Final = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (90, 91))
 _GREY: Final = frozenset({"MONOCHROME1", "MONOCHROME2"})
 _RAW_COLOURS: Final = frozenset({"RGB", "YBR_FULL"})
+_TRANSFORMED_COLOURS: Final = frozenset({"RGB", "YBR_RCT", "YBR_ICT"})
 
 
 def open_dicom(value: bytes, limits: Limits) -> Source:
@@ -44,7 +45,8 @@ def open_dicom(value: bytes, limits: Limits) -> Source:
     Policy: grey of up to 16 bits is scaled by its stored bits to 0..255, MONOCHROME1 is inverted, and no window or
     rescale is applied, so that equal bytes give equal pixels whatever a workstation chose to show. Colour has 8 bits.
     Where the file says RGB but its JPEG does not say so itself, a decoder would guess, and a wrong guess is a green
-    retina: refused. Palette colour, signed samples, deflated or big-endian files, RLE and several frames are refused.
+    retina: refused, as are other compressed data whose colours the file contradicts. Palette colour, signed samples,
+    deflated or big-endian files, RLE and several frames are refused.
     """
     shell = read_shell(value)
     height, width = shell.number(ROWS), shell.number(COLUMNS)
@@ -93,10 +95,7 @@ def _read_raw(value: bytes, shell: Shell, shape: tuple[int, int, int], bits: int
     if shape[2] == 1:
         return _to_8_bits(flat.reshape(shape[:2]), bits, shell)
     planes = flat.reshape(3, *shape[:2]).transpose(1, 2, 0) if shell.number(PLANAR, 0) else flat.reshape(shape)
-    pixels = np.ascontiguousarray(planes)
-    if shell.text(PHOTOMETRIC) == "YBR_FULL":
-        return np.asarray(Image.fromarray(pixels, mode="YCbCr").convert("RGB"))
-    return pixels
+    return _to_rgb(np.ascontiguousarray(planes), shell)
 
 
 def _open_jpeg(stream: bytes, shell: Shell, size: tuple[int, int], limits: Limits) -> Source:
@@ -117,13 +116,15 @@ def _open_jpeg(stream: bytes, shell: Shell, size: tuple[int, int], limits: Limit
 
 def _open_stream(stream: bytes, shell: Shell, shape: tuple[int, int, int], bits: int) -> Source:
     if shell.syntax in _JPEG2000:
-        check_jpeg2000(stream, shape)
+        colours = _TRANSFORMED_COLOURS if check_jpeg2000(stream, shape, bits) else _RAW_COLOURS
         unpack = decode_jpeg2000
     elif shell.syntax in _OTHER_JPEG:
-        check_other_jpeg(stream, shape)
-        unpack = decode_other_jpeg
+        check_other_jpeg(stream, shape, bits)
+        colours, unpack = _RAW_COLOURS, decode_other_jpeg
     else:
         raise refuse("unsupported-dicom", feature="a rare compression")
+    if shape[2] == 3 and shell.text(PHOTOMETRIC) not in colours:
+        raise refuse("unsupported-dicom", feature="a colour space that contradicts its compression")
 
     def read(_eighths: int) -> Pixels:
         samples = unpack(stream)
@@ -132,10 +133,16 @@ def _open_stream(stream: bytes, shell: Shell, shape: tuple[int, int, int], bits:
         if shape[2] == 3:
             if samples.dtype != np.uint8:
                 raise refuse("bit-depth", bits=8 * samples.dtype.itemsize)
-            return samples
+            return _to_rgb(samples, shell)
         return _to_8_bits(samples, bits, shell)
 
     return Source(shape[0], shape[1], read, overhead=len(stream) + 8 * shape[0] * shape[1] * shape[2])
+
+
+def _to_rgb(pixels: Pixels, shell: Shell) -> Pixels:
+    if shell.text(PHOTOMETRIC) == "YBR_FULL":
+        return np.asarray(Image.fromarray(pixels, mode="YCbCr").convert("RGB"))
+    return pixels
 
 
 def _to_8_bits(samples: npt.NDArray[np.unsignedinteger], bits: int, shell: Shell) -> Pixels:

@@ -8,6 +8,7 @@ import pydicom
 import pytest
 from openjpeg.utils import encode_array
 from PIL import Image
+from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit
@@ -129,6 +130,84 @@ def test_jpeg_2000_is_read_without_loss(pattern):
     grey = np.ascontiguousarray(pattern[..., 0])
     stream = encode_array(grey, photometric_interpretation=2)
     assert np.array_equal(read(written(grey, syntax=JPEG2000Lossless, data=[bytes(stream)])), grey)
+
+
+def jpeg2000(pixels, photometric, *, transformed, **more):
+    stream = encode_array(pixels, photometric_interpretation=1 if transformed else 3, use_mct=transformed)
+    return written(pixels, syntax=JPEG2000Lossless, photometric=photometric, data=[bytes(stream)], **more)
+
+
+def test_jpeg_2000_in_luminance_and_chroma_becomes_rgb(pattern):
+    chroma = np.asarray(Image.fromarray(pattern).convert("YCbCr"))
+    assert np.abs(read(jpeg2000(chroma, "YBR_FULL", transformed=False)).astype(int) - pattern).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("photometric", "transformed", "taken"),
+    [
+        ("RGB", False, True),
+        ("RGB", True, True),
+        ("YBR_ICT", True, True),
+        ("YBR_FULL", True, False),
+        ("YBR_RCT", False, False),
+        ("YBR_ICT", False, False),
+        ("YBR_FULL_422", True, False),
+    ],
+)
+def test_jpeg_2000_whose_colours_its_file_contradicts_is_refused(photometric, transformed, taken, pattern):
+    value = jpeg2000(pattern, photometric, transformed=transformed)
+    if taken:
+        assert np.array_equal(read(value), pattern)
+    else:
+        assert reason_of(value) == "unsupported-dicom"
+
+
+def test_jpeg_2000_of_other_bits_than_its_file_says_is_refused():
+    deep = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
+    stream = bytes(encode_array(deep, photometric_interpretation=2, bits_stored=12))
+    options = {"syntax": JPEG2000Lossless, "data": [stream]}
+    assert np.abs(read(written(deep, stored=12, **options)) - deep * 255.0 / 4095).max() <= 0.501
+    assert reason_of(written(deep, stored=16, **options)) == "damaged"
+    assert reason_of(written(deep, stored=10, **options)) == "damaged"
+
+
+@pytest.fixture(params=["SC_rgb_jpeg_gdcm.dcm", "SC_rgb_jls_lossy_sample.dcm"])
+def published(request):
+    """Colour bars as lossless JPEG and as JPEG-LS, from pydicom's own files."""
+    return pydicom.dcmread(get_testdata_file(request.param, download=False))
+
+
+def saved_again(dataset, **changed):
+    for name, value in changed.items():
+        setattr(dataset, name, value)
+    out = io.BytesIO()
+    dataset.save_as(out)
+    return out.getvalue()
+
+
+def test_lossless_jpeg_and_jpeg_ls_are_read(published):
+    bars = pydicom.dcmread(get_testdata_file("SC_rgb_gdcm_KY.dcm", download=False))
+    assert np.abs(read(saved_again(published)).astype(int) - read(saved_again(bars))).max() <= 6
+
+
+def test_lossless_jpeg_and_jpeg_ls_in_luminance_and_chroma_become_rgb(published):
+    chroma = Image.fromarray(read(saved_again(published)), mode="YCbCr")
+    as_rgb = read(saved_again(published, PhotometricInterpretation="YBR_FULL"))
+    assert np.array_equal(as_rgb, np.asarray(chroma.convert("RGB")))
+
+
+@pytest.mark.parametrize("changed", [{"PhotometricInterpretation": "YBR_RCT"}, {"Rows": 101}, {"BitsStored": 7}])
+def test_lossless_jpeg_and_jpeg_ls_that_their_file_contradicts_are_refused(changed, published):
+    expected = "unsupported-dicom" if "PhotometricInterpretation" in changed else "damaged"
+    assert reason_of(saved_again(published, **changed)) == expected
+
+
+@pytest.mark.parametrize("frames", ["one", "1A", "-1", "1.0", "\\"])
+def test_a_number_of_frames_that_is_none_is_refused(frames):
+    claim = forge.element(0x28, 8, b"IS", frames.encode())
+    own = forge.element(0x28, 8, b"IS", b"     1")
+    value = forge.dicom(64, 64, bytes(64 * 64)).replace(own, claim)
+    assert reason_of(value) == "damaged"
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
