@@ -202,6 +202,16 @@ def test_lossless_jpeg_and_jpeg_ls_that_their_file_contradicts_are_refused(chang
     assert reason_of(saved_again(published, **changed)) == expected
 
 
+def test_samples_that_are_not_described_are_one_and_unsigned(pattern):
+    grey = np.ascontiguousarray(pattern[..., 0])
+    value = forge.dicom(96, 160, grey.tobytes())
+    for number, default in ((0x02, 1), (0x103, 0)):
+        described = forge.element(0x28, number, b"US", struct.pack("<H", default))
+        assert described in value
+        value = value.replace(described, b"")
+    assert np.array_equal(read(value), grey)
+
+
 @pytest.mark.parametrize("frames", ["one", "1A", "-1", "1.0", "\\"])
 def test_a_number_of_frames_that_is_none_is_refused(frames):
     claim = forge.element(0x28, 8, b"IS", frames.encode())

@@ -8,6 +8,7 @@ from eyestream.decoding import Limits
 from eyestream.decoding.jpeg import open_jpeg, read_frame, read_with_pillow
 from eyestream.decoding.source import EIGHTHS
 from eyestream.errors import Rejected
+from eyestream.testing.badpictures import forge
 
 
 def reason_of(value, limits=None):
@@ -80,6 +81,14 @@ def test_the_memory_of_a_progressive_jpeg_counts_its_coefficients(pattern, saved
     assert plain.overhead == 0
     assert progressive.overhead == 2 * pattern.shape[0] * pattern.shape[1] * 3 // 2
     assert plain.memory(1) < plain.memory(8)
+
+
+def test_a_baseline_jpeg_in_several_scans_counts_its_coefficients_and_its_scans():
+    apart = bytearray(forge.jpeg(480, 640, scans=3))
+    apart[apart.index(b"\xff\xda") + 4] = 1  # the first scan holds one component of the three
+    assert open_jpeg(bytes(apart), Limits()).overhead == 2 * 480 * 640 * 3
+    assert open_jpeg(forge.jpeg(480, 640), Limits()).overhead == 0
+    assert reason_of(bytes(apart), Limits(max_scans=2)) == "too-many-scans"
 
 
 def test_an_exif_orientation_is_read(pattern, saved):

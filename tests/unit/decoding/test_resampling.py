@@ -35,6 +35,21 @@ def test_without_antialias_it_samples_as_opencv_and_torch_do(interpolation, size
     assert np.abs(out - np.clip(expected, 0, 255)).max() <= 1
 
 
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_without_antialias_hard_edges_are_sampled_as_well_up_to_the_border(interpolation):
+    noise = np.random.default_rng(8).choice([0, 255], (12, 16)).astype(np.uint8)
+    kernel = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR}[interpolation]
+    expected = np.clip(cv2.resize(noise.astype(np.float32), (80, 60), interpolation=kernel), 0, 255)
+    out = resample(noise, whole(noise), (60, 80), interpolation=interpolation, antialias=False)
+    assert np.abs(out - expected).max() <= 1
+    assert (out.min(), out.max()) == (0, 255)
+
+
+def test_without_antialias_a_box_is_widened_to_whole_pixels(pattern):
+    boxed = resample(pattern, Box(10.6, 20.2, 69.1, 139.3), (60, 120), interpolation="bilinear", antialias=False)
+    assert np.array_equal(boxed, pattern[10:70, 20:140])
+
+
 @pytest.mark.parametrize("antialias", [True, False])
 def test_a_box_of_whole_pixels_sees_what_cutting_first_sees(antialias, pattern):
     inside = pattern[10:70, 20:140]
