@@ -228,6 +228,21 @@ def test_jpeg_2000_that_is_cut_off_is_never_decoded(share, pattern):
     assert reason_of(value) in {"truncated", "damaged"}
 
 
+def test_jpeg_2000_that_is_cut_off_in_its_header_is_refused(pattern):
+    stream = bytes(encode_array(pattern, photometric_interpretation=1, use_mct=True))
+    for stop in range(0, 120, 2):
+        value = written(pattern, syntax=JPEG2000Lossless, photometric="YBR_RCT", data=[stream[:stop] or b"\x00\x00"])
+        assert reason_of(value) in {"truncated", "damaged"}
+
+
+@pytest.mark.parametrize("at", [8, 12, 40])
+def test_jpeg_2000_of_another_size_or_number_of_samples_is_refused(at, pattern):
+    stream = bytearray(encode_array(pattern, photometric_interpretation=1, use_mct=True))
+    stream[at + 1] += 1
+    value = written(pattern, syntax=JPEG2000Lossless, photometric="YBR_RCT", data=[bytes(stream)])
+    assert reason_of(value) == "damaged"
+
+
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 0.99])
 def test_a_file_cut_anywhere_is_never_decoded(share, pattern):
     value = written(pattern)
