@@ -61,6 +61,17 @@ async def test_a_result_carries_all_that_explains_it():
     assert times.fetched <= times.decoded <= times.encoded <= times.stored
 
 
+async def test_each_stored_picture_counts_once_in_how_long_storing_and_all_took():
+    line = MemoryLine()
+    for seed in range(5):
+        line.put(seed)
+    await line.run()
+    told = line.metrics.registry.get_sample_value
+    for stage in ("store", "total"):
+        assert told("eyestream_stage_seconds_count", {"stage": stage}) == 5
+    assert told("eyestream_stage_seconds_sum", {"stage": "store"}) < 5 * 60
+
+
 async def test_a_broken_picture_goes_to_the_dead_letters_and_its_batch_mates_go_on():
     line = MemoryLine()
     good = [line.put(seed) for seed in range(3)]
