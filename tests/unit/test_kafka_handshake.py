@@ -16,9 +16,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from eyestream import kafka_handshake
+from eyestream.brokers.backlog import Backlog
 from eyestream.brokers.connection import KafkaOptions, require_answer
+from eyestream.brokers.lookup import Lookup
 from eyestream.device.transport import KafkaTarget
 from eyestream.errors import Misconfigured, Unavailable
+from eyestream.records import Position
 
 PASSWORD = "hunter2-hunter2"
 
@@ -132,6 +135,20 @@ def test_the_line_waits_for_no_handshake_for_ever(silent):
     before = time.monotonic()
     with pytest.raises(Unavailable, match="takes a connection"):
         require_answer(options, within_s=0.5)
+    assert time.monotonic() - before < 5
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda options: Backlog(options, timeout_s=0.5).count(),
+        lambda options: Lookup(options, timeout_s=0.5).message(Position("pictures", 0, 0)),
+    ],
+)
+def test_whoever_asks_one_thing_waits_as_long_as_it_says_and_not_as_long_as_a_start(silent, ask):
+    before = time.monotonic()
+    with pytest.raises(Unavailable, match="lets nobody in: are the security_protocol, the user and the password right"):
+        ask(KafkaOptions(bootstrap=silent))
     assert time.monotonic() - before < 5
 
 

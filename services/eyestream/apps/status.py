@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -18,11 +18,14 @@ from eyestream import settings as settings_module
 from eyestream.apps.kafka import kafka_options
 from eyestream.apps.members import members
 from eyestream.banks.shelf import Shelf
-from eyestream.brokers.connection import KafkaOptions, translated
+from eyestream.brokers.connection import KafkaOptions, require_answer, translated
 from eyestream.encoders.triton import TritonEncoder
 from eyestream.errors import EyestreamError, Unavailable
 from eyestream.settings import Settings
 from eyestream.telemetry import FATES
+
+_PATIENCE_S: Final = 5.0
+"""How long Kafka is waited for: for a connection, and then for Kafka behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,10 @@ def _kafka(options: KafkaOptions) -> str:
     from kafka import KafkaConsumer, TopicPartition
     from kafka.errors import KafkaError
 
+    require_answer(options, within_s=_PATIENCE_S)
     try:
-        consumer = KafkaConsumer(
-            **{**options.consumer_config(), "group_id": options.group, "bootstrap_timeout_ms": 5000}
-        )
+        ours = {"group_id": options.group, "bootstrap_timeout_ms": round(1000 * _PATIENCE_S)}
+        consumer = KafkaConsumer(**{**options.consumer_config(), **ours})
         try:
             waiting, counts = {}, {}
             for topic in (options.topic, options.dead_letter_topic):

@@ -53,5 +53,6 @@ class Backlog:
             from kafka import KafkaConsumer
 
             require_answer(self._options, within_s=self._timeout_s)
-            self._consumer = KafkaConsumer(**{**self._options.consumer_config(), "group_id": self._options.group})
+            ours = {"group_id": self._options.group, "bootstrap_timeout_ms": round(1000 * self._timeout_s)}
+            self._consumer = KafkaConsumer(**{**self._options.consumer_config(), **ours})
         return self._consumer

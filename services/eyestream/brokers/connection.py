@@ -165,11 +165,19 @@ def translated(error: BaseException) -> BaseException:
     )
     if isinstance(error, EyestreamError):
         return error
+    if isinstance(error, errors.KafkaTimeoutError) and "Unable to bootstrap" in str(error):
+        return shut_out(_first_line(error))
     if isinstance(error, operator):
         return Misconfigured(f"Kafka says {type(error).__name__}: {_first_line(error)}")
     if isinstance(error, errors.RetriableError | OSError):
         return Unavailable("kafka", f"{type(error).__name__}: {_first_line(error)}")
     return error
+
+
+def shut_out(why: str) -> Unavailable:
+    """Kafka takes connections, see `require_answer`, and no client comes further."""
+    text = f"it lets nobody in: are the security_protocol, the user and the password right? ({why})"
+    return Unavailable("kafka", text)
 
 
 def missing_topic(topic: str) -> Misconfigured:

@@ -86,5 +86,6 @@ class Lookup:
             require_answer(self._options, within_s=self._timeout_s)
             # Single records: the next seek throws away what else was fetched.
             one_at_a_time = {"max_partition_fetch_bytes": 1, "max_poll_records": 1}
-            self._consumer = KafkaConsumer(**{**self._options.consumer_config(), **one_at_a_time})
+            bound = {"bootstrap_timeout_ms": round(1000 * self._timeout_s)}
+            self._consumer = KafkaConsumer(**{**self._options.consumer_config(), **one_at_a_time, **bound})
         return self._consumer

@@ -12,16 +12,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from eyestream import records
-from eyestream.brokers.connection import KafkaOptions, missing_topic, require_answer
+from eyestream.brokers.connection import KafkaOptions, missing_topic, require_answer, shut_out
 from eyestream.brokers.inbox import Inbox
 from eyestream.brokers.membership import Membership
 from eyestream.brokers.translation import as_message, stand_in, translated_librdkafka
 from eyestream.brokers.watch import Watch
-from eyestream.errors import Misconfigured
+from eyestream.errors import Misconfigured, Unavailable
 from eyestream.telemetry import Verb
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 log = logging.getLogger(__name__)
 
@@ -195,8 +195,21 @@ class Reader:
                 if self._membership.joined:
                     log.info("Kafka does not say what topics it has", extra={"action": Verb.RETRIED, "part": "kafka"})
                     return
-                raise translated_librdkafka(error) from error
+                raise self._shut_out(consumer, error) from error
             if found.error is not None and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise missing_topic(topic)
             if found.error is not None and not self._membership.joined:
                 raise translated_librdkafka(KafkaException(found.error))
+
+    def _shut_out(self, consumer: Consumer, error: KafkaException) -> BaseException:
+        """Why a Kafka that takes connections answers nothing: librdkafka calls every reason a broken transport.
+
+        What it knows of a refused login waits in its queue until it is polled.
+        """
+        from confluent_kafka import KafkaException
+
+        consumer.poll(_ROUND_S)
+        if self._watch.refusal is not None:
+            return translated_librdkafka(KafkaException(self._watch.refusal))
+        meant = translated_librdkafka(error)
+        return shut_out(error.args[0].name()) if isinstance(meant, Unavailable) else meant

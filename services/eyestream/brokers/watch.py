@@ -58,6 +58,8 @@ class Watch:
         self._contact = time.monotonic()
         self.log = _sparing(log)
         """For what librdkafka has to say."""
+        self.refusal: Any = None
+        """The last login that Kafka refused, as librdkafka's error."""
 
     def contact(self) -> None:
         """Kafka has just answered."""
@@ -103,6 +105,8 @@ class Watch:
 
     def trouble(self, error: Any) -> None:
         """What librdkafka could not do and is trying again."""
+        if error.name() == "_AUTHENTICATION":
+            self.refusal = error
         self.log.warning(
             "Kafka: %s", error.name(), extra={"action": Verb.RETRIED, "part": "kafka", "reason": error.name()}
         )

@@ -122,7 +122,9 @@ class KafkaTransport:
         except MessageSizeTooLargeError as error:
             raise TooLarge from error
         except KafkaTimeoutError as error:
-            raise Unavailable("kafka", f"topic {self._topic} is not there, or no broker is") from error
+            raise Unavailable(
+                "kafka", f"topic {self._topic} is not there, or the brokers Kafka names cannot be reached"
+            ) from error
         except KafkaError as error:
             raise Unavailable("kafka", type(error).__name__) from error
         future.add_callback(lambda _: done(None))

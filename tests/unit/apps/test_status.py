@@ -35,3 +35,4 @@ def told(tmp_path, monkeypatch):
 def test_a_part_that_did_not_answer_is_away(told):
     assert [name for name, line in told.items() if line["well"]] == []
     assert "1 does not answer" in told["workers"]["told"]
+    assert "takes a connection (Connection refused)" in told["kafka"]["told"]

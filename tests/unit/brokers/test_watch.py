@@ -110,6 +110,14 @@ def test_trouble_that_repeats_is_told_once(watch: Watch, caplog: pytest.LogCaptu
     assert [record.reason for record in caplog.records] == ["_TRANSPORT", "_ALL_BROKERS_DOWN"]
 
 
+def test_a_refused_login_is_kept_and_other_trouble_does_not_hide_it(watch: Watch):
+    watch.trouble(Named("_TRANSPORT"))
+    assert watch.refusal is None
+    watch.trouble(refused := Named("_AUTHENTICATION"))
+    watch.trouble(Named("_ALL_BROKERS_DOWN"))
+    assert watch.refusal is refused
+
+
 def test_what_librdkafka_logs_of_each_attempt_is_told_once(watch: Watch, caplog: pytest.LogCaptureFixture):
     for port in range(50):
         watch.log.error("FAIL [rdkafka#consumer-1] [thrd:x]: connect to 127.0.0.1:%d failed", port)
