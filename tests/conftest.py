@@ -56,6 +56,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture(scope="session")
+def required(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Fails, or skips outside CI and `make test`, and says why either way."""
+
+    def missing(why: str) -> None:
+        required = request.config.getoption("--require") or os.environ.get("CI") == "true"  # noqa: TID251
+        (pytest.fail if required else pytest.skip)(why)
+
+    return missing
+
+
+@pytest.fixture(scope="session")
 def model_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny` (pixels UINT8 [n,8,8,3] to the mean of each colour, FP16) and `picky` beside the project's own models.
 
@@ -70,20 +81,19 @@ def model_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(request: pytest.FixtureRequest, model_repository: Path) -> Iterator[Stack]:
+def stack(required: Callable[[str], None], model_repository: Path) -> Iterator[Stack]:
     """Kafka, Redis and Triton, running. A test that harms a part mends it: the stack is shared."""
     end_leftovers()
     with owned_state() as state, Stack(state, model_repository=model_repository) as stack:
         try:
             stack.up()
         except (Misconfigured, Unavailable) as error:
-            required = request.config.getoption("--require") or os.environ.get("CI") == "true"  # noqa: TID251
-            (pytest.fail if required else pytest.skip)(f"NO LOCAL STACK, SO NOTHING OF IT IS TESTED: {error}")
+            required(f"NO LOCAL STACK, SO NOTHING OF IT IS TESTED: {error}")
         yield stack
 
 
 @pytest.fixture(scope="module")
-def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def ground(required: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """A stack of the module's own, to be broken, with workers that start when they are needed and the `trial` model."""
     repository = tmp_path_factory.mktemp("trial")
     write_trial_model(repository / "trial")
@@ -93,8 +103,7 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         try:
             ground.up()
         except (Misconfigured, Unavailable) as error:
-            required = request.config.getoption("--require") or os.environ.get("CI") == "true"  # noqa: TID251
-            (pytest.fail if required else pytest.skip)(f"NO LOCAL STACK, SO NOTHING OF IT IS TESTED: {error}")
+            required(f"NO LOCAL STACK, SO NOTHING OF IT IS TESTED: {error}")
         yield ground
         ground.down()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from eyestream.apps.trial import BANKS, PROGRAMME, REPOSITORY, Trial
+from eyestream.apps.trial import BANKS, FILE, PROGRAMME, REPOSITORY, Trial
 from eyestream.banks.head import ScoreHead
 from eyestream.banks.shelf import Shelf
 from eyestream.errors import Misconfigured
@@ -57,8 +57,8 @@ def make(
     built = building.build(encoder, checkpoint, folder / REPOSITORY, compiler=OnnxRuntime(), told=told)
     told(STEPS[-1], 0.0)
     head, programme, warnings = _scored(encoder, checkpoint, asked)
+    shelf = _shelf(folder, head)
     (folder / PROGRAMME).write_text(programme.text, "utf-8")
-    shelf = _shelf(folder / BANKS, head)
     shelf.publish(programme, head)
     shelf.activate(programme.name, head.digest)
     trial = Trial(encoder.name, encoder.title, programme.name, warnings)
@@ -107,12 +107,18 @@ def scores_from(encoder: EncoderFile) -> Literal["texts", "classifier", "mask", 
 
 
 def _shelf(folder: Path, head: ScoreHead) -> Shelf:
-    """The folder's shelf; emptied first where a bank on it is of another engine, for no line opens such a shelf."""
+    """The trial's shelf; emptied first where a bank on it is of another engine, for no line opens such a shelf.
+
+    Raises Misconfigured in a folder that is no trial's: its banks are somebody's own.
+    """
+    banks = folder / BANKS
     try:
-        Shelf(folder).open(head.provenance.encoder, head.provenance.preprocessing)
-    except Misconfigured:
-        shutil.rmtree(folder)
-    return Shelf(folder)
+        Shelf(banks).open(head.provenance.encoder, head.provenance.preprocessing)
+    except Misconfigured as error:
+        if not (folder / FILE).exists():
+            raise Misconfigured(f"{banks} is there, and is no trial's: name another folder ({error})") from None
+        shutil.rmtree(banks)
+    return Shelf(banks)
 
 
 def _scored(encoder: EncoderFile, checkpoint: Path, asked: Asked) -> tuple[ScoreHead, Programme, tuple[str, ...]]:

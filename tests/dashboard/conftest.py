@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,17 +60,6 @@ class Clinic:
     def screened(self, exam: str) -> bool:
         answer = self.ask(f"/v1/exams/{exam}")
         return answer.status_code == 200 and len(answer.json()["results"]) == 4
-
-
-@pytest.fixture(scope="session")
-def required(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Fails, or skips outside CI and `make test`, and says why either way."""
-
-    def missing(why: str) -> None:
-        required = request.config.getoption("--require") or os.environ.get("CI") == "true"  # noqa: TID251
-        (pytest.fail if required else pytest.skip)(why)
-
-    return missing
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import shutil
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from eyestream.apps.local import Stack
-from eyestream.apps.trial import BANKS, PROGRAMME, REPOSITORY, Trial, warning
+from eyestream.apps.trial import BANKS, FILE, PROGRAMME, REPOSITORY, Trial, warning
 from eyestream.banks.head import ScoreHead
 from eyestream.banks.shelf import Shelf
 from eyestream.encoders.triton import TritonEncoder
@@ -88,7 +89,12 @@ def test_a_bank_of_another_checkpoint_does_not_keep_the_line_from_starting(class
     shelf = Shelf(tmp_path / BANKS)
     shelf.publish(asked, other)
     shelf.activate(asked.name, other.digest)
-    trial.make(classifier, checkpoint, dataclasses.replace(ASKED, labels=("normal", "glaucoma", "cataract")), tmp_path)
+    labelled = dataclasses.replace(ASKED, labels=("normal", "glaucoma", "cataract"))
+    with pytest.raises(Misconfigured, match="is there, and is no trial's: name another folder"):
+        trial.make(classifier, checkpoint, labelled, tmp_path)
+    assert shelf.current(asked.name).head.digest == other.digest
+    shutil.copy(made / FILE, tmp_path)
+    trial.make(classifier, checkpoint, labelled, tmp_path)
     opened = Shelf(tmp_path / BANKS).open(old.head.provenance.encoder, old.head.provenance.preprocessing)
     assert list(opened) == [old.programme.name]
 

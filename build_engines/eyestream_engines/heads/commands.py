@@ -49,8 +49,7 @@ def text(
 
     described = EncoderFile.load(encoder)
     zeroshot.wording_of(described)
-    asked = _serving(programme, shelf, activate=activate)
-    assert asked is not None
+    asked = _publishable(programme, shelf, activate=activate)
     zeroshot.require_readable(described, asked, vocabulary)
     read = checkpoints.read(described, checkpoint)
     made = zeroshot.head(described, read.tensors, read.digest, programme=asked, vocabulary=vocabulary)
@@ -137,13 +136,22 @@ def _labelled(path: Path, encoder: EncoderFile) -> tuple[Vectors, Labels, list[s
 
 
 def _serving(programme: str | None, shelf: Path | None, *, activate: bool) -> Programme | None:
-    """The programme of that file, or the built-in one; raises Misconfigured for what could not be published."""
+    """The programme of that file, or the built-in one, if any; raises Misconfigured for what could not be published."""
+    if programme is not None:
+        return _publishable(programme, shelf, activate=activate)
+    if shelf is not None:
+        raise Misconfigured("a bank is a head and a programme: name its file, --programme FILE")
+    _require_shelf(shelf, activate=activate)
+    return None
+
+
+def _require_shelf(shelf: Path | None, *, activate: bool) -> None:
     if activate and shelf is None:
         raise Misconfigured("--activate puts a bank of a shelf into service: name the shelf, --shelf FOLDER")
-    if programme is None and shelf is not None:
-        raise Misconfigured("a bank is a head and a programme: name its file, --programme FILE")
-    if programme is None:
-        return None
+
+
+def _publishable(programme: str, shelf: Path | None, *, activate: bool) -> Programme:
+    _require_shelf(shelf, activate=activate)
     if Path(programme).is_file():
         return Programme.load(programme)
     built_in = Programme.builtin(programme)

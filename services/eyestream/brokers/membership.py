@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from eyestream.brokers.connection import KafkaOptions, missing_topic
 from eyestream.brokers.inbox import Inbox, Partition
 from eyestream.brokers.translation import translated_librdkafka
-from eyestream.errors import Misconfigured, Unavailable
+from eyestream.errors import EyestreamError, Misconfigured, Unavailable
 from eyestream.telemetry import Verb
 
 if TYPE_CHECKING:
@@ -154,11 +154,13 @@ class Membership:
 
     def _beginnings(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
         """Where to read on, asked again while Kafka is away: brokers that are restarted share a group out anew."""
+        from confluent_kafka import KafkaException
+
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:
                 return [self._beginning(consumer, one) for one in consumer.committed(list(partitions), timeout=10)]
-            except Exception as error:
+            except (KafkaException, EyestreamError) as error:
                 meant = translated_librdkafka(error)
                 if not isinstance(meant, Unavailable) or time.monotonic() > deadline or self._leaving.is_set():
                     raise

@@ -69,7 +69,7 @@ class Surroundings:
 
         try:
             await self._app(scope, receive, sent)
-        except Exception:
+        except Exception:  # whatever it was: it goes on to the server once the caller has an answer
             if not told:
                 await self._failed(scope, receive, sent)
             raise
